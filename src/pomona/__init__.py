@@ -1,0 +1,1 @@
+"""The experimental science of neural-network pruning."""

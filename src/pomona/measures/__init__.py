@@ -1,0 +1,1 @@
+"""Masks, weights and predictions to numbers: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Networks of the field by name, or a user's own module, built without touching global random state."""

@@ -1,0 +1,1 @@
+"""Tables and figures of a study as one HTML file. Computes no statistic."""

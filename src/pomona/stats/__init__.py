@@ -1,0 +1,1 @@
+"""Intervals and summaries on tidy numbers. NumPy and SciPy only."""
