@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -68,7 +69,7 @@ def parse_fraction(written: object) -> object:
         found = _PERCENT.match(written)
         if found is None:
             raise InputError(f"expected a fraction as '20%' or 0.2, got {written!r}")
-        return float(found[1]) / 100
+        return float(Decimal(found[1]).scaleb(-2))
     if isinstance(written, bool):
         raise InputError(f"expected a fraction as '20%' or 0.2, got {written!r}")
     return written
