@@ -25,6 +25,10 @@ class StoreError(PomonaError):
     """A store cannot be opened, read or written."""
 
 
+class StoreWriteError(StoreError):
+    """A store cannot take results: the disk is full or a folder is not writable. A run ends with it."""
+
+
 class Interrupted(PomonaError):
     """A run was stopped on request. What was finished is kept."""
 
