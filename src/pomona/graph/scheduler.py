@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pomona.core.errors import FailureKind
+from pomona.core.errors import FailureKind, StoreWriteError
 from pomona.graph.jobs import Failed, Job, Outcome, Stored
 from pomona.graph.ledger import Attempt
 from pomona.graph.nodes import SNAPSHOT, Graph, Probe, State
@@ -208,6 +208,8 @@ class Scheduler:
         return [child for child in children if child.recipe == SNAPSHOT and child.key in self._waits]
 
     def _take(self, event: Event) -> None:
+        if event.worker not in self._running:
+            return  # an idle worker ended; the next job starts another
         key, started = self._running[event.worker]
         if isinstance(event.what, Progress):
             self._note_progress(event.worker, key, event.what)
@@ -260,6 +262,8 @@ class Scheduler:
                     self._ready.add(child)
 
     def _fail(self, key: str, event: Event, failed: Failed, started: float) -> None:
+        if failed.store_full:
+            raise StoreWriteError(failed.reason)
         lost = failed.kind == "lost worker"
         self._losses[key] = self._losses.get(key, 0) + lost
         final = not lost or self._losses[key] >= _TRIES_AFTER_LOSS
