@@ -1,0 +1,86 @@
+"""The networks of the field, by name: what they are and what may be set. Importing this costs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+Option = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One network of the catalogue.
+
+    Args:
+        name: As written in a study.
+        title: As written in a report.
+        source: The paper that introduced it, or the one whose variant it is.
+        options: What may be set, with the default of each; the type of a default is the option's type. A
+            default never changes: identities leave out an option that has it.
+        note: Where it departs from its source, and how it adapts to data of another size.
+    """
+
+    name: str
+    title: str
+    source: str
+    options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    note: str = ""
+
+
+def _conv(pairs: int) -> ModelInfo:
+    widths = ", ".join(f"{w}-{w}" for w in (64, 128, 256)[:pairs])
+    return ModelInfo(
+        name=f"conv-{2 * pairs}",
+        title=f"Conv-{2 * pairs}",
+        source="Frankle & Carbin 2019, arXiv:1803.03635; Zhou et al. 2019, arXiv:1905.01067",
+        note=f"3x3 convolutions {widths} padded by 1, max-pooling after each pair, then 256-256-classes.",
+    )
+
+
+_CATALOGUE = (
+    ModelInfo(
+        name="lenet",
+        title="LeNet",
+        source="LeCun et al. 1998, in the variant of Paganini & Forde 2020, arXiv:2001.05050",
+        note="3x3 convolutions 6 and 16 without padding, each max-pooled by 2, then 120-84-classes. "
+        "On 1x28x28 and 10 classes 59,838 weights and 60,074 parameters. Needs 10x10 pixels or more.",
+    ),
+    ModelInfo(
+        name="fc",
+        title="FC",
+        source="LeCun et al. 1998 (LeNet-300-100), as in Frankle & Carbin 2019, arXiv:1803.03635",
+        options=MappingProxyType({"hidden": "300-100"}),
+        note="Fully connected layers of the sizes in `hidden`, joined by hyphens, then the classes.",
+    ),
+    _conv(1),
+    _conv(2),
+    _conv(3),
+    ModelInfo(
+        name="resnet-20",
+        title="ResNet-20",
+        source="He et al. 2016, arXiv:1512.03385, section 4.2",
+        options=MappingProxyType({"width": 16}),
+        note="Three stages of three blocks at 1, 2 and 4 times `width`. Shortcuts that change the shape are "
+        "1x1 convolutions with batch norm, as pruning papers have them; He et al. pad with zeros.",
+    ),
+    ModelInfo(
+        name="vgg-11",
+        title="VGG-11",
+        source="Simonyan & Zisserman 2015, arXiv:1409.1556",
+        options=MappingProxyType({"width": 64, "batch_norm": False}),
+        note="`width` is that of the first convolution (64 in the paper). Global average pooling and one "
+        "linear layer instead of the head of 4096 units, as is usual on images of 32x32.",
+    ),
+    ModelInfo(
+        name="vgg-19",
+        title="VGG-19",
+        source="Simonyan & Zisserman 2015, arXiv:1409.1556",
+        options=MappingProxyType({"width": 64, "batch_norm": True}),
+        note="`width` is that of the first convolution (64 in the paper). Batch norm, global average pooling "
+        "and one linear layer instead of the head of 4096 units, as is usual on images of 32x32.",
+    ),
+)
+
+MODELS: Mapping[str, ModelInfo] = MappingProxyType({info.name: info for info in _CATALOGUE})

@@ -1,0 +1,249 @@
+"""Steps with every name, factor and default settled, for one arm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from pomona.core.errors import InputError, ProblemsError, unknown
+from pomona.core.reference import is_reference
+from pomona.core.schema import Part
+from pomona.core.step import Step
+from pomona.data.catalogue import DATASETS
+from pomona.data.choice import DataChoice
+from pomona.models.catalogue import MODELS
+from pomona.models.choice import ModelChoice
+from pomona.pruning.method import METHODS, Amount, Method
+from pomona.pruning.treatments import Treatment
+from pomona.studies import problems
+from pomona.studies.document import Document, Place
+from pomona.studies.schema import Let, MaskSpec, PruneSpec, Rounding, StepSpec
+from pomona.training.config import Train
+
+Arm = Mapping[str, str]
+Factors = Mapping[str, Mapping[str, Any]]
+_PART = TypeVar("_PART", bound=Part)
+_SELECTOR = re.compile(r"^(?P<step>[^@]+)(?:@(?P<at>.+))?$")
+_AMOUNT: TypeAdapter[float | dict[str, float]] = TypeAdapter(Amount)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """One level of pruning."""
+
+    method: Method
+    amount: float | dict[str, float]
+    rounding: Rounding
+
+
+@dataclass(frozen=True)
+class Selector:
+    """States of another step: which level, which moment of training, which labels of its factors."""
+
+    step: str
+    at: Step | None = None
+    level: int | None = None
+    bindings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where a mask comes from: pruning a scored state ``levels`` times, or a state that has a mask."""
+
+    of: Selector
+    pruning: Pruning | None = None
+    levels: int = 1
+    over: str | None = None
+    join: str | None = None
+
+
+@dataclass(frozen=True)
+class ResolvedStep:
+    """A step for one arm. Exactly one of ``model``, ``base`` and ``weights`` is given."""
+
+    name: str
+    model: ModelChoice | None = None
+    base: str | None = None
+    weights: Selector | None = None
+    mask: MaskSource | None = None
+    repeat: int = 1
+    pruning: Pruning | None = None
+    treatment: Treatment | None = None
+    data: DataChoice | None = None
+    train: Train | None = None
+
+
+class Resolver:
+    """Settles the steps of a study.
+
+    Args:
+        document: For the places that messages name.
+        let: Named values.
+        factors: Value by label of every factor.
+        steps: Steps as they are written.
+    """
+
+    def __init__(self, document: Document, let: Let, factors: Factors, steps: Mapping[str, StepSpec]) -> None:
+        self.document = document
+        self.let = let
+        self.factors = factors
+        self.steps = steps
+
+    def step(self, name: str, arm: Arm) -> ResolvedStep:
+        """One step for the labels of an arm.
+
+        Raises:
+            ProblemsError: With all faults of the step.
+        """
+        faults: list[str] = []
+        spec = self.steps[name]
+        at: Place = ("steps", name)
+
+        def settle(key: str, make: Callable[[Any, Place], Any]) -> Any:
+            written = getattr(spec, key)
+            if written is None:
+                return None
+            place = (*at, "from" if key == "from_" else key)
+            try:
+                return make(written, place)
+            except ProblemsError as error:
+                faults.extend(error.problems)
+            except InputError as error:
+                faults.append(f"{self.document.where(place)}: {error}")
+            return None
+
+        found = ResolvedStep(
+            name=name,
+            model=settle("init", lambda w, p: self._model(w, arm, p)),
+            base=spec.from_,
+            weights=settle("weights", lambda w, p: self._selector(w)),
+            mask=settle("mask", lambda w, p: self._mask(w, arm, p)),
+            repeat=settle("repeat", lambda w, p: self._count(w, arm)),
+            pruning=settle("prune", lambda w, p: self._pruning(w, arm, p)),
+            treatment=settle("treat", lambda w, p: self._part(Treatment, w, arm, p)),
+            data=settle("on", lambda w, p: self._data(w, arm, p)),
+            train=settle("train", lambda w, p: self._train(w, arm, p)),
+        )
+        if spec.map is not None:
+            place = self.document.where((*at, "map"))
+            faults.append(f"{place}: mapping a mask onto another network is not available yet")
+        if faults:
+            raise ProblemsError(self.document.name, faults)
+        return found
+
+    def value(self, written: Any, arm: Arm) -> Any:
+        """What is written, with every ``$factor`` replaced by its value in the arm."""
+        if isinstance(written, str) and written.startswith("$"):
+            factor = written[1:]
+            if factor not in self.factors:
+                raise InputError(unknown("factor", factor, self.factors))
+            return self.factors[factor][arm[factor]]
+        if isinstance(written, Mapping):
+            return {key: self.value(item, arm) for key, item in written.items()}
+        if isinstance(written, list):
+            return [self.value(item, arm) for item in written]
+        return written
+
+    def _model(self, written: Any, arm: Arm, place: Place) -> ModelChoice:
+        value = self._named("model", self.value(written, arm), self.let.model, MODELS)
+        return self._validate(ModelChoice, value, place)
+
+    def _data(self, written: Any, arm: Arm, place: Place) -> DataChoice:
+        value = self._named("data set", self.value(written, arm), self.let.data, DATASETS)
+        return self._validate(DataChoice, {"name": value} if isinstance(value, str) else value, place)
+
+    def _train(self, written: Any, arm: Arm, place: Place) -> Train | None:
+        value = self.value(written, arm)
+        if value == "none":
+            return None
+        if isinstance(value, str):
+            if value not in self.let.train:
+                raise InputError(unknown("training", value, [*self.let.train, "none"]))
+            place, value = ("let", "train", value), self.let.train[value]
+        return self._validate(Train, self.value(self._alike(value, []), arm), place)
+
+    def _alike(self, value: Mapping[str, Any], seen: Sequence[str]) -> dict[str, Any]:
+        """Fields of the training that is named by ``like``, replaced by those that are given."""
+        if "like" not in value:
+            return dict(value)
+        name = str(value["like"])
+        if name in seen:
+            raise InputError(f"'like' goes in a circle: {' -> '.join([*seen, name])}")
+        if name not in self.let.train:
+            raise InputError(unknown("training", name, self.let.train, where="like"))
+        own = {key: item for key, item in value.items() if key != "like"}
+        return {**self._alike(self.let.train[name], [*seen, name]), **own}
+
+    def _pruning(self, spec: PruneSpec | MaskSpec, arm: Arm, place: Place) -> Pruning:
+        named = self._named("pruning method", self.value(spec.method, arm), self.let.method, METHODS)
+        method = self._validate(Method, named, (*place, "method"))
+        return Pruning(method, self._amount(spec.amount, arm, (*place, "amount")), spec.rounding)
+
+    def _amount(self, written: Any, arm: Arm, place: Place) -> float | dict[str, float]:
+        try:
+            return _AMOUNT.validate_python(self.value(written, arm))
+        except ValidationError as error:
+            reasons = [f["ctx"]["error"] if "ctx" in f else f["msg"] for f in error.errors()]
+            lines = [f"{self.document.where(place)}: {reason}" for reason in reasons]
+            raise ProblemsError(self.document.name, lines) from None
+
+    def _mask(self, spec: MaskSpec, arm: Arm, place: Place) -> MaskSource:
+        if spec.control is not None:
+            raise InputError("controls on masks are not available yet; leave 'control' out")
+        named = self._selector(spec.score or spec.of or "")
+        bound = tuple((f, self._bound(named.step, f, v, arm)) for f, v in sorted(spec.bindings.items()))
+        selector = Selector(named.step, named.at, spec.level, bound)
+        if spec.over is not None and spec.over not in self.factors:
+            raise InputError(unknown("factor", spec.over, self.factors, where="over"))
+        if spec.of is not None:
+            return MaskSource(selector, over=spec.over, join=spec.join)
+        if spec.method is None:
+            raise InputError("'score' needs 'method': how the scored state is pruned")
+        return MaskSource(selector, self._pruning(spec, arm, place), spec.levels, spec.over, spec.join)
+
+    def _bound(self, step: str, factor: str, written: Any, arm: Arm) -> str:
+        """The label that a factor of another step is bound to."""
+        if factor not in self.factors:
+            raise InputError(unknown("key or factor", factor, [*self.factors, *MaskSpec.model_fields]))
+        label = arm[written[1:]] if isinstance(written, str) and written[1:] in arm else str(written)
+        if label not in self.factors[factor]:
+            raise InputError(unknown(f"label of factor {factor!r}", label, self.factors[factor]))
+        return label
+
+    def _selector(self, written: str) -> Selector:
+        found = _SELECTOR.match(written)
+        if found is None or found["step"] not in self.steps:
+            raise InputError(unknown("step", found["step"] if found else written, self.steps))
+        if found["at"] is None:
+            return Selector(found["step"])
+        # `step@0` is the start of its training, whichever unit it is counted in.
+        return Selector(found["step"], Step(0, "it") if found["at"] == "0" else Step.parse(found["at"]))
+
+    def _count(self, written: Any, arm: Arm) -> int:
+        value = self.value(written, arm)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"expected a whole number of levels, 1 or more, got {value!r}")
+        return value
+
+    def _part(self, kind: type[_PART], written: Any, arm: Arm, place: Place) -> _PART:
+        return self._validate(kind, self.value(written, arm), place)
+
+    def _named(self, what: str, value: Any, named: Mapping[str, Any], catalogue: Mapping[str, Any]) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value in named:
+            return named[value]
+        if value in catalogue or is_reference(value):
+            return value
+        raise InputError(unknown(what, value, [*named, *catalogue]))
+
+    def _validate(self, kind: type[_PART], value: Any, place: Place) -> _PART:
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            lines = problems.describe(error, self.document.where, value, kind, place)
+            raise ProblemsError(self.document.name, lines) from None

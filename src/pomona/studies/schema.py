@@ -1,0 +1,298 @@
+"""The schema of a study: what may be written, before names and factors are resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from pomona.core.errors import InputError, unknown
+from pomona.core.schema import Fraction, Part
+from pomona.core.streams import STREAMS
+
+MEASURES = {
+    "accuracy": "share of test (and validation) examples that are classified correctly",
+    "class-accuracy": "the same for each class",
+    "loss": "mean cross-entropy, in nats per example",
+    "density": "share of weights that are kept, per layer and in total",
+    "effective-density": "share of weights that lie on a live path from input to output",
+    "mask-distance": "Jaccard distance of masks between arms at equal level, per layer and in total",
+    "weight-stability": "mean |w(level) - w(level - 1)| of weights alive at both, in SDs of the layer",
+}
+TESTS = {
+    "paired-t": "Student's t on paired differences",
+    "permutation": "exact sign-flip permutation of paired differences",
+    "wilcoxon": "Wilcoxon signed rank, exact",
+    "sign": "sign test",
+    "equivalence": "two one-sided tests within a margin",
+    "trend": "slope over level or log density",
+}
+Count = Annotated[int, Field(ge=1, strict=True)]
+Rounding = Literal["nearest", "floor"]
+# A name, `$factor`, or the thing itself written out; which one is settled when the step is resolved.
+Written = Any
+
+
+class Let(Part):
+    """Named values that steps use."""
+
+    data: dict[str, dict[str, Any]] = {}
+    train: dict[str, dict[str, Any]] = {}
+    model: dict[str, Written] = {}
+    method: dict[str, Written] = {}
+
+
+class PruneSpec(Part):
+    """What one level removes: a method, and the share of what remains."""
+
+    method: Written
+    amount: Written = 0.2
+    rounding: Rounding = "nearest"
+
+
+class MaskSpec(Part):
+    """Where a mask comes from: from scoring a state, or from states that have one.
+
+    Further keys bind factors of the step that is named: ``{of: ticket, task: $source}``.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+    score: str | None = None
+    of: str | None = None
+    method: Written = None
+    levels: Count = 1
+    amount: Written = 0.2
+    rounding: Rounding = "nearest"
+    level: Annotated[int, Field(ge=0, strict=True)] | None = None
+    over: str | None = None
+    join: Literal["all", "any", "majority"] | None = None
+    control: Written = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MaskSpec:
+        if (self.score is None) == (self.of is None):
+            raise InputError(
+                "expected exactly one of 'score' (a state to score) and 'of' (a state with a mask)"
+            )
+        if self.of is not None and self.method is not None:
+            raise InputError("'method' goes with 'score'; 'of' takes a mask that exists")
+        if (self.over is None) != (self.join is None):
+            raise InputError("'over' (a factor) and 'join' (all, any, majority) go together")
+        return self
+
+    @property
+    def bindings(self) -> dict[str, Any]:
+        """Factors of the named step, and the value each one has."""
+        return dict(self.model_extra or {})
+
+
+class StepSpec(Part):
+    """How a step builds states: from a fresh network, from another step's states, or from parts of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    init: Written = None
+    from_: Annotated[str | None, Field(alias="from")] = None
+    weights: str | None = None
+    mask: MaskSpec | None = None
+    repeat: Written = 1
+    prune: PruneSpec | None = None
+    treat: Written = None
+    map: dict[str, str] | None = None
+    on: Written = None
+    train: Written = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> StepSpec:
+        starts = [n for n in ("init", "from_", "weights") if getattr(self, n) is not None]
+        if len(starts) != 1:
+            got = ", ".join(n.rstrip("_") for n in starts) or "none"
+            raise InputError(f"a step starts with exactly one of 'init', 'from' and 'weights', got {got}")
+        if self.prune is not None and self.from_ is None:
+            raise InputError("'prune' needs 'from': the step whose states are pruned")
+        if self.from_ is not None and self.prune is None:
+            raise InputError("'from' needs 'prune': {method: ..., amount: 20%}")
+        if self.weights is not None and self.mask is None:
+            raise InputError("'weights' needs 'mask': where the mask comes from")
+        if self.treat is not None and self.prune is None:
+            raise InputError("'treat' goes with 'prune'")
+        if self.init is not None and self.on is None:
+            raise InputError("'init' needs 'on': the data set gives the shape of the network's input")
+        if self.train is not None and self.train != "none" and self.on is None:
+            raise InputError("'train' needs 'on': the data set")
+        return self
+
+
+class Contrast(Part):
+    """Two arms, and what becomes of every factor that they do not compare."""
+
+    a: dict[str, Any]
+    b: dict[str, Any]
+    fix: dict[str, Any] = {}
+    match: tuple[str, ...] = ()
+    average: tuple[str, ...] = ()
+    pair: Literal["replicate"] | None = None
+
+
+class Estimand(Part):
+    """What is compared: a measure, at which level or density."""
+
+    measure: str
+    match: Literal["density", "effective-density", "level"] | None = None
+    value: float | None = None
+    layer: str | None = None
+    part: Literal["test", "validation"] = "test"
+
+    @field_validator("measure")
+    @classmethod
+    def _known(cls, measure: str) -> str:
+        if measure not in MEASURES:
+            raise InputError(unknown("measure", measure, MEASURES))
+        return measure
+
+    @model_validator(mode="after")
+    def _possible(self) -> Estimand:
+        if self.match == "density" and self.value is not None and not 0 < self.value <= 1:
+            raise InputError(f"a density lies above 0 and at most at 1, got {self.value:g}")
+        return self
+
+
+class Expect(Part):
+    """What is expected before the data exist."""
+
+    effect: Fraction | None = None
+    text: str | None = None
+
+
+class Regression(Part):
+    """A regression over the results."""
+
+    rows: str
+    formula: str
+    cluster: tuple[str, ...] = ()
+
+
+class Hypothesis(Part):
+    """A claim that a study is to answer. Parsed and shown; not yet judged."""
+
+    claim: str
+    contrast: Contrast | None = None
+    model: Regression | None = None
+    of: Estimand | None = None
+    test: str | dict[str, str] | None = None
+    expect: Expect | None = None
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    primary: bool = True
+
+    @field_validator("test")
+    @classmethod
+    def _known_test(cls, test: str | Mapping[str, str] | None) -> str | Mapping[str, str] | None:
+        names = [test] if isinstance(test, str) else list(test or ())
+        for name in names:
+            if name not in TESTS:
+                raise InputError(unknown("test", name, TESTS))
+        if isinstance(test, Mapping):
+            for name, side in test.items():
+                if side not in ("greater", "less", "two-sided"):
+                    raise InputError(
+                        unknown(f"alternative of {name}", side, ("greater", "less", "two-sided"))
+                    )
+        return test
+
+    @model_validator(mode="after")
+    def _answerable(self) -> Hypothesis:
+        if (self.contrast is None) == (self.model is None):
+            raise InputError("expected exactly one of 'contrast' and 'model'")
+        if self.contrast is not None and self.of is None:
+            raise InputError("a contrast needs 'of': the measure that is compared")
+        return self
+
+
+class StudySpec(Part):
+    """A whole study as it is written, after its preset and changes."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str = ""
+    source: str = ""
+    description: str = ""
+    let: Let = Let()
+    replicates: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
+    hold: dict[str, Annotated[int, Field(ge=0, strict=True)]] = {}
+    engine: Literal["auto", "torch"] = "auto"
+    factors: dict[str, list[Any] | dict[str, Any]] = {}
+    where: tuple[str, ...] = ()
+    steps: Annotated[dict[str, StepSpec], Field(min_length=1)]
+    measure: tuple[str, ...] = ("accuracy",)
+    hypotheses: tuple[Hypothesis, ...] = ()
+    verdicts: bool = True
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _one_or_more(cls, where: Any) -> Any:
+        return (where,) if isinstance(where, str) else where
+
+    @field_validator("measure")
+    @classmethod
+    def _known(cls, measures: tuple[str, ...]) -> tuple[str, ...]:
+        for measure in measures:
+            if measure not in MEASURES:
+                raise InputError(unknown("measure", measure, MEASURES))
+        return measures
+
+    @field_validator("hold")
+    @classmethod
+    def _known_streams(cls, hold: dict[str, int]) -> dict[str, int]:
+        for stream in hold:
+            if stream not in STREAMS:
+                raise InputError(unknown("seed stream", stream, STREAMS))
+        return hold
+
+    @field_validator("factors")
+    @classmethod
+    def _labels(cls, factors: dict[str, Any]) -> dict[str, Any]:
+        for name, values in factors.items():
+            if not values:
+                raise InputError(f"factor {name!r} has no values")
+            labels = [str(value) for value in values]
+            twice = {label for label in labels if labels.count(label) > 1}
+            if twice:
+                raise InputError(f"factor {name!r} has {', '.join(sorted(twice))} more than once")
+        return factors
+
+
+_SUGAR = ("model", "data", "train", "method", "treatment", "prune")
+
+
+def expand_sugar(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The common case written out: ``dense`` and ``ticket`` from model, data, train, prune and method.
+
+    Raises:
+        InputError: Something that the short form needs is missing, or it stands beside ``steps``.
+    """
+    given = [name for name in _SUGAR if name in content]
+    if not given:
+        return dict(content)
+    if "steps" in content:
+        raise InputError(f"{', '.join(given)}: the short form and 'steps' cannot stand together")
+    missing = [name for name in ("model", "data", "train") if name not in content]
+    if missing:
+        raise InputError(f"the short form needs {', '.join(missing)} beside {', '.join(given)}")
+    rest = {key: value for key, value in content.items() if key not in _SUGAR}
+    trained = {"on": content["data"], "train": content["train"]}
+    steps: dict[str, Any] = {"dense": {"init": content["model"], **trained}}
+    if "prune" in content:
+        prune = content["prune"]
+        if not isinstance(prune, Mapping) or "levels" not in prune:
+            raise InputError("prune: expected {amount: 20%, levels: 12}: the short form needs 'levels'")
+        spec = {key: value for key, value in prune.items() if key != "levels"}
+        spec["method"] = content.get("method", "l1-unstructured")
+        steps["ticket"] = {
+            "from": "dense",
+            "repeat": prune["levels"],
+            "prune": spec,
+            "treat": content.get("treatment", "rewind"),
+            **trained,
+        }
+    return {**rest, "steps": steps}

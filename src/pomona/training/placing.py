@@ -1,0 +1,99 @@
+"""Weights by name go into a module and come out of it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pomona.core.errors import InputError, ProblemsError, unknown
+
+
+def place(module: nn.Module, weights: Mapping[str, Tensor], device: torch.device) -> None:
+    """Move a module to a device and copy values into its parameters and buffers, keeping their layout.
+
+    Args:
+        module: Changed in place.
+        weights: One tensor for each name of ``state_dict``, in any order.
+        device: Where to compute.
+
+    Raises:
+        ProblemsError: Names or shapes differ; says every one of them.
+    """
+    module.to(device)
+    own = module.state_dict(keep_vars=True)
+    problems = [f"missing {name}" for name in own if name not in weights]
+    problems += [unknown("tensor", name, own) for name in weights if name not in own]
+    for name, tensor in own.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            problems.append(f"{name}: shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}")
+    if problems:
+        raise ProblemsError("weights do not fit the module", problems)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])
+
+
+def taken(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers: contiguous, on the CPU, in the order of ``state_dict``."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes: those that require a gradient, shared ones once.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if not found:
+        raise InputError(f"{type(module).__name__} has no parameter that requires a gradient")
+    return found
+
+
+def mask_factors(
+    parameters: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]
+) -> tuple[list[int], list[Tensor]]:
+    """What gradients are multiplied with: 1 for kept, 0 for pruned.
+
+    Args:
+        parameters: What is trained, with the starting values.
+        masks: Bool, True = kept, by name; a parameter without one is dense.
+
+    Returns:
+        Positions of the masked parameters, and a factor in the type and layout of each. A mask that keeps
+        everything is left out: it costs nothing.
+
+    Raises:
+        InputError: A mask is not of a parameter, has another shape or type, or a pruned weight is not zero.
+    """
+    positions, factors = [], []
+    names = list(parameters)
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise InputError(unknown("parameter", name, names, where="mask"))
+        weight = parameters[name].detach()
+        if mask.dtype != torch.bool or mask.shape != weight.shape:
+            raise InputError(
+                f"mask of {name}: expected bool of {tuple(weight.shape)}, got {mask.dtype} of {tuple(mask.shape)}"
+            )
+        pruned = ~mask.to(weight.device)
+        live = int(torch.count_nonzero(weight[pruned]))
+        if live:
+            raise InputError(f"mask of {name}: {live} pruned weights are not zero at the start of training")
+        if bool(pruned.any()):
+            positions.append(names.index(name))
+            factors.append(torch.empty_like(weight).copy_(~pruned))
+    return positions, factors
+
+
+def not_finite(module: nn.Module) -> str | None:
+    """The first parameter or buffer, in the order of ``state_dict``, that holds NaN or infinity."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return name
+    return None
