@@ -16,11 +16,13 @@ class Attempt:
     """One attempt to get a data set.
 
     Args:
+        name: The data set.
         root: The cache's folder; downloads lie in it until they are decoded.
         report: Told what happens; lines come out with the data set's name before them.
         hosts: Which hosts have answered so far.
     """
 
+    name: str
     root: Path
     report: Report
     hosts: Hosts = field(default_factory=Hosts)
@@ -38,9 +40,7 @@ class Source:
     Args:
         title: How it is called when it is tried and when it fails.
         parts: Gets the four arrays, or raises a ``DataError`` that says why not. Digests are not its concern.
-        discard: Removes downloads that turned out to be wrong or are not needed any more.
     """
 
     title: str
     parts: Callable[[Attempt], Parts]
-    discard: Callable[[Attempt], None] = lambda attempt: None

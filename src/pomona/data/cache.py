@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -59,28 +60,41 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, report: Report) -> Iterator[None]:
-    """Let one process at a time fetch a data set. The lock goes with the process that holds it."""
+def locked(path: Path, report: Report) -> Iterator[bool]:
+    """Let one process at a time fetch a data set. The lock goes with the process that holds it.
+
+    Yields:
+        Whether nobody else can be at it; False on a system without such locks.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path.with_name(path.name + ".lock"), "ab")  # noqa: SIM115 (closed below)
     with lock:
-        _wait_for(lock, path, report)
-        yield
+        yield _wait_for(lock, path, report)
 
 
-def _wait_for(lock: BinaryIO, path: Path, report: Report) -> None:
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed left behind. Callers hold the lock."""
+    for leftover in path.parent.glob(f".{path.stem}-*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _wait_for(lock: BinaryIO, path: Path, report: Report) -> bool:
     try:
         import fcntl
     except ImportError:  # no such locks on this system: two fetches are wasteful, not wrong
-        return
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         report(f"{path.stem}: another process is fetching it; waiting")
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError:  # a file system without locks
-        return
+        return False
+    return True
 
 
 def write(path: Path, info: DatasetInfo, parts: Parts) -> None:
@@ -89,7 +103,7 @@ def write(path: Path, info: DatasetInfo, parts: Parts) -> None:
     Raises:
         CacheError: It cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -154,7 +168,7 @@ def _read_header(path: Path) -> tuple[DatasetInfo, int]:
         found_bytes = path.stat().st_size
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged header: {error}") from error
     if found_bytes != expected_bytes:
         raise DataError(f"{path}: truncated: {found_bytes} bytes, expected {expected_bytes}")

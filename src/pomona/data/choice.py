@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
 from pomona.core.reference import is_reference
@@ -31,11 +31,29 @@ class DataChoice(Part):
         check_name(name)
         return name
 
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Self:
+        if self.name in DATASETS:
+            check_validation(DATASETS[self.name].train_count, self.validation)
+        return self
+
     def pixel_mean_sd(self, info: DatasetInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Per channel, what is subtracted from pixel/255 and what the rest is divided by."""
         if self.normalise == "unit":
             return (0.0,) * info.shape[0], (1.0,) * info.shape[0]
         return info.mean, info.sd
+
+
+def check_validation(count: int, validation: int) -> None:
+    """Check that a validation part leaves something to train on.
+
+    Raises:
+        InputError: ``validation`` is negative, or not below ``count``, the number of training images.
+    """
+    if not 0 <= validation < count:
+        raise InputError(
+            f"validation: expected 0 to {count - 1} of the {count} training images, got {validation}"
+        )
 
 
 def check_name(name: str) -> None:

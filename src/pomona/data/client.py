@@ -11,6 +11,9 @@ from pathlib import Path
 
 from pomona.core.errors import DataError
 
+# What the line that gives the reason has in it: npm, npm, apt-get, pip.
+_TELLING = ("reason:", "Not Found", "E: ", "No matching")
+
 
 def run_client(command: Sequence[str], folder: Path, seconds: float) -> None:
     """Run a client in a folder.
@@ -21,7 +24,7 @@ def run_client(command: Sequence[str], folder: Path, seconds: float) -> None:
         seconds: How long it may take.
 
     Raises:
-        DataError: It is not installed, takes too long or fails (with the last line that it wrote).
+        DataError: It is not installed, takes too long or fails (with the line that says why).
     """
     name = "pip" if "pip" in command else command[0]
     try:
@@ -59,5 +62,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _said(written: bytes) -> str:
     lines = [line.strip() for line in written.decode("utf-8", "replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "err" in line[:10].lower() or line.startswith(("E:", "/"))]
-    return (errors or lines or ["it said nothing"])[-1][:300]
+    telling = [line for line in lines if any(words in line for words in _TELLING)]
+    return ([*telling[:1], *lines[-1:], "it said nothing"])[0][:300]

@@ -21,6 +21,7 @@ CONNECT_SECONDS = 4.0
 HURRIED_CONNECT_SECONDS = 1.0
 READ_SECONDS = 15.0
 _CHUNK_BYTES = 1 << 18
+_WORTH_TELLING_BYTES = 1_000_000
 _TRIES_WITHOUT_PROGRESS = 2
 
 
@@ -117,24 +118,10 @@ def downloaded_path(url: str, folder: Path) -> Path:
 
 def _receive(url: str, part: Path, report: Report) -> None:
     have = part.stat().st_size
-    request = urllib.request.Request(url, headers={"User-Agent": "pomona", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-    try:
-        answer = urllib.request.urlopen(request, timeout=READ_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not have:
-            raise
-        # The part is no beginning of this file, or all of it: which one cannot be told.
-        part.write_bytes(b"")
-        raise ConnectionResetError("the server has nothing from there on") from error
-    with answer:
-        start = have if answer.status == 206 and _starts_at(answer, have) else 0
-        if answer.status == 206 and start != have:
-            part.write_bytes(b"")
-            raise ConnectionResetError("the server sent another range than was asked for")
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length and length.isdigit() else None
+    with _ask(url, part, have) as answer:
+        start = have if answer.status == 206 else 0
+        length = answer.headers.get("Content-Length") or ""
+        total = start + int(length) if length.isdigit() else None
         if start:
             report(f"going on at {size_text(start)} of {size_text(total)}")
         with writing(part):
@@ -152,19 +139,39 @@ def _receive(url: str, part: Path, report: Report) -> None:
         raise ConnectionResetError(f"truncated at {part.stat().st_size} of {total} bytes")
 
 
+def _ask(url: str, part: Path, have: int) -> Any:
+    request = urllib.request.Request(url, headers={"User-Agent": "pomona", "Accept-Encoding": "identity"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        answer = urllib.request.urlopen(request, timeout=READ_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        # The part is no beginning of this file, or all of it: which one cannot be told.
+        _empty(part)
+        raise ConnectionResetError("the server has nothing from there on") from error
+    if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        answer.close()
+        _empty(part)
+        raise ConnectionResetError("the server sent another range than was asked for")
+    return answer
+
+
+def _empty(part: Path) -> None:
+    with writing(part):
+        part.write_bytes(b"")
+
+
 def _chunks(answer: Any, start: int, total: int | None, report: Report) -> Iterator[bytes]:
     done, told = start, 0
     while chunk := answer.read(_CHUNK_BYTES):
         done += len(chunk)
         yield chunk
-        tenth = math.floor(10 * done / total) if total else 0
+        tenth = math.floor(10 * done / total) if total and total >= _WORTH_TELLING_BYTES else 0
         if tenth > told:
             told = tenth
             report(f"{10 * tenth} % of {size_text(total)}")
-
-
-def _starts_at(answer: Any, have: int) -> bool:
-    return str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
 
 
 def size_text(count: int | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +70,11 @@ def fetch(name: str, folder: Path | None = None, report: Report | None = None, f
     tell = report or (lambda line: None)
     if not force and is_cached(name, folder):
         return path
-    with cache.locked(path, tell):
+    with cache.locked(path, tell) as alone:
         if not force and is_cached(name, folder):  # another process was first
             return path
+        if alone:
+            cache.sweep(path)
         if is_reference(name):
             tell(f"{name}: decoding")
             info, parts = own.decode(name, Reference.parse(name, folder))
@@ -86,14 +87,12 @@ def fetch(name: str, folder: Path | None = None, report: Report | None = None, f
 
 
 def _first_right(info: DatasetInfo, root: Path, report: Report) -> Parts:
-    attempt = Attempt(root, report)
+    attempt = Attempt(info.name, root, report)
     failures: list[str] = []
     for source in sources(info.name):
         report(f"trying {source.title}")
         try:
             parts = source.parts(attempt)
-            # What has been decoded once, rightly or wrongly, is of no more use.
-            _discard(source, attempt)
             parts.check(info)
             return parts
         except CacheError:
@@ -102,11 +101,6 @@ def _first_right(info: DatasetInfo, root: Path, report: Report) -> Parts:
             failures.append(f"{source.title}: {error}")
             report(f"failed: {error}")
     raise DataError(_nowhere(info, failures))
-
-
-def _discard(source: Source, attempt: Attempt) -> None:
-    with contextlib.suppress(OSError):
-        source.discard(attempt)
 
 
 def _nowhere(info: DatasetInfo, failures: list[str]) -> str:

@@ -116,7 +116,8 @@ def _labels(given: Any, count: int, where: str) -> np.ndarray[Any, Any]:
 
 
 def _check_classes(train: np.ndarray[Any, Any], test: np.ndarray[Any, Any], where: str) -> None:
-    lowest, highest = min(train.min(), test.min()), max(train.max(), test.max())
+    lowest = min(int(train.min()), int(test.min()))
+    highest = max(int(train.max()), int(test.max()))
     if lowest < 0 or not 1 <= highest < _MOST_CLASSES:
         raise InputError(
             f"{where}: expected labels 0 to classes - 1 with 2 to {_MOST_CLASSES} classes, "

@@ -51,7 +51,7 @@ def _in_workspace(decode: Callable[[Path], Parts], attempt: Attempt) -> Parts:
     with writing(attempt.root):
         attempt.root.mkdir(parents=True, exist_ok=True)
         workspace = tempfile.TemporaryDirectory(
-            dir=attempt.root, prefix=".package-", ignore_cleanup_errors=True
+            dir=attempt.root, prefix=f".{attempt.name}-", ignore_cleanup_errors=True
         )
     with workspace as folder:
         return decode(Path(folder))

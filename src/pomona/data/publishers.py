@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pomona.core.errors import DataError
 from pomona.data.attempt import Attempt, Source
-from pomona.data.download import download, downloaded_path
+from pomona.data.download import download
 from pomona.data.formats import CIFAR_BINARY_FILES, IDX_FILES, Files, from_cifar_binary, from_idx
 from pomona.data.parts import Parts
 
@@ -60,10 +60,7 @@ PUBLISHERS: dict[str, tuple[Publisher, ...]] = {
 
 def publisher_sources(name: str) -> list[Source]:
     """The publishers of a data set, in the order in which they are tried."""
-    return [
-        Source(f"{p.title} ({p.base})", partial(_parts, p), partial(_discard, p))
-        for p in PUBLISHERS.get(name, ())
-    ]
+    return [Source(f"{p.title} ({p.base})", partial(_parts, p)) for p in PUBLISHERS.get(name, ())]
 
 
 def archive_members(path: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
@@ -90,12 +87,12 @@ def _parts(publisher: Publisher, attempt: Attempt) -> Parts:
         name: download(publisher.base + name, attempt.downloads, attempt.report, attempt.hosts)
         for name in publisher.files
     }
-    if len(paths) == 1:
-        (archive,) = paths.values()
-        return publisher.decode(archive_members(archive, CIFAR_BINARY_FILES))
-    return publisher.decode({name: path.read_bytes() for name, path in paths.items()})
-
-
-def _discard(publisher: Publisher, attempt: Attempt) -> None:
-    for name in publisher.files:
-        downloaded_path(publisher.base + name, attempt.downloads).unlink(missing_ok=True)
+    try:
+        if len(paths) == 1:
+            (archive,) = paths.values()
+            return publisher.decode(archive_members(archive, CIFAR_BINARY_FILES))
+        return publisher.decode({name: path.read_bytes() for name, path in paths.items()})
+    finally:
+        # Decoded once, rightly or wrongly, they are of no more use; a broken one must not be met again.
+        for path in paths.values():
+            path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pomona.core.errors import InputError
 from pomona.core.streams import Stream
+from pomona.data.choice import check_validation
 
 Indices = NDArray[np.int64]
 
@@ -28,10 +29,7 @@ def split(count: int, validation: int, stream: Stream) -> tuple[Indices, Indices
         InputError: ``validation`` is negative or leaves nothing to train on.
     """
     _expect(stream, "split")
-    if not 0 <= validation < count:
-        raise InputError(
-            f"validation: expected 0 to {count - 1} of the {count} training images, got {validation}"
-        )
+    check_validation(count, validation)
     # Without a validation part nothing is drawn: every replicate trains on the same images.
     order = stream.permutation(count) if validation else np.arange(count, dtype=np.int64)
     return np.sort(order[validation:]), np.sort(order[:validation])

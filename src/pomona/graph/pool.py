@@ -66,10 +66,10 @@ class HereExecutor:
 
     size = 1
 
-    def __init__(self, entry: str, on_wait: Callable[[int, Progress], None] | None = None) -> None:
+    def __init__(self, entry: str) -> None:
         self.execute = load_entry(entry)
         self.said: list[Event] = []
-        self.on_wait = on_wait
+        self.on_progress: Callable[[Progress], None] = lambda progress: None
 
     def interrupted(self) -> bool:
         """Never asked to: Ctrl-C raises in this process."""
@@ -77,8 +77,7 @@ class HereExecutor:
 
     def progress(self, done: int, total: int) -> None:
         """Pass it on at once."""
-        if self.on_wait is not None:
-            self.on_wait(0, Progress(done, total))
+        self.on_progress(Progress(done, total))
 
     def submit(self, worker: int, job: Job) -> None:
         """Run the job to its end."""

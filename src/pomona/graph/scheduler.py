@@ -115,6 +115,12 @@ class Scheduler:
                 if isinstance(event.what, Outcome):
                     self._take(event)
 
+    def note(self, worker: int, progress: Progress) -> None:
+        """How far a running job is, where it is not said through the executor's events."""
+        if worker in self._running:
+            self._note_progress(worker, self._running[worker][0], progress)
+            self.on_change(self.tally)
+
     def _survey(self) -> None:
         """Find what is missing, what it waits for, and how much work lies behind it."""
         state_status = self.store.ledger.statuses("states")
@@ -241,7 +247,13 @@ class Scheduler:
             del self._waits[key]
             return
         for snapshot in self._snapshots(key):
-            outputs = outcome.snapshots[str(snapshot.params["at"])]
+            outputs = outcome.snapshots.get(str(snapshot.params["at"]))
+            if outputs is None:
+                early = Failed("bad input", f"the training stopped before {snapshot.params['at']}")
+                missed = self._attempt(snapshot.key, event.worker, started, "failed", early)
+                ledger.commit_failure(missed, self.run_number, final=True)
+                self._give_up(snapshot.key, early.kind, early.reason)
+                continue
             ledger.commit_state(snapshot.key, outputs, {}, None, self.run_number)
             self._close(snapshot.key, {o.name: o.digest for o in outputs}, {})
         ledger.commit_state(key, outcome.outputs, outcome.facts, attempt, self.run_number)

@@ -38,7 +38,9 @@ def build(choice: ModelChoice, input_shape: Shape, classes: int, folder: Path | 
         return own_network(choice.name, input_shape, classes, choice.options, seed=0, folder=folder)
     with torch.device("meta"):
         module = _catalogue(choice, input_shape, classes)
-    return module.to_empty(device="cpu").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to_empty(device="cpu")
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
 
 
 def initial_weights(

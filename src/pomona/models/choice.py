@@ -125,11 +125,11 @@ def _typed(model: str, key: str, value: object, defaults: Mapping[str, Option]) 
     if type(value) is not type(default):
         kind = type(default).__name__
         raise InputError(f"model {model!r}: option {key!r} is {kind} as in {default!r}, got {value!r}")
-    if isinstance(default, int) and not isinstance(default, bool) and int(value) < 1:  # type: ignore[call-overload]
+    if isinstance(default, int) and not isinstance(default, bool) and int(value) < 1:
         raise InputError(f"model {model!r}: option {key!r} must be 1 or more, got {value!r}")
     if key == "hidden":
         hidden_sizes(str(value))
-    return value  # type: ignore[return-value]
+    return value
 
 
 def hidden_sizes(written: str) -> tuple[int, ...]:

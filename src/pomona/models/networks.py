@@ -35,10 +35,12 @@ class LeNet(nn.Module):
         self.fc3 = nn.Linear(84, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images, shape ``(n, classes)``."""
         hidden = F.relu_(F.max_pool2d(self.conv1(images), 2))
         hidden = F.relu_(F.max_pool2d(self.conv2(hidden), 2))
         hidden = F.relu_(self.fc1(hidden.flatten(1)))
-        return self.fc3(F.relu_(self.fc2(hidden)))
+        logits: Tensor = self.fc3(F.relu_(self.fc2(hidden)))
+        return logits
 
 
 class Fc(nn.Module):
@@ -51,11 +53,13 @@ class Fc(nn.Module):
             self.add_module(f"fc{i}", nn.Linear(sizes[i - 1], sizes[i]))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images, shape ``(n, classes)``."""
         *inner, last = self.children()
         hidden = images.flatten(1)
         for layer in inner:
             hidden = F.relu_(layer(hidden))
-        return last(hidden)
+        logits: Tensor = last(hidden)
+        return logits
 
 
 class ConvPairs(nn.Module):
@@ -78,13 +82,15 @@ class ConvPairs(nn.Module):
         self.fc3 = nn.Linear(256, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images, shape ``(n, classes)``."""
         layers = list(self.children())
         hidden = images
         for i in range(0, 2 * self.pairs, 2):
             hidden = layers[i + 1](F.relu_(layers[i](hidden)))
             hidden = F.relu_(F.max_pool2d(hidden, 2))
         hidden = F.relu_(self.fc1(hidden.flatten(1)))
-        return self.fc3(F.relu_(self.fc2(hidden)))
+        logits: Tensor = self.fc3(F.relu_(self.fc2(hidden)))
+        return logits
 
 
 class Block(nn.Module):
@@ -103,6 +109,7 @@ class Block(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Features after the block, shape ``(n, width, rows, columns)``."""
         hidden = F.relu_(self.bn1(self.conv1(images)))
         return F.relu_(self.bn2(self.conv2(hidden)) + self.shortcut(images))
 
@@ -114,20 +121,23 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(width)
+        self.stages = nn.ModuleList()
         channels = width
         for stage in range(3):
             wider = width * 2**stage
             layers = [Block(channels, wider, stride=2 if stage else 1)]
             layers += [Block(wider, wider, stride=1) for _ in range(blocks - 1)]
-            self.add_module(f"stage{stage + 1}", nn.Sequential(*layers))
+            self.stages.append(nn.Sequential(*layers))
             channels = wider
         self.fc = nn.Linear(channels, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images, shape ``(n, classes)``."""
         hidden = F.relu_(self.bn(self.conv(images)))
-        for stage in (self.stage1, self.stage2, self.stage3):
+        for stage in self.stages:
             hidden = stage(hidden)
-        return self.fc(hidden.mean((2, 3)))
+        logits: Tensor = self.fc(hidden.mean((2, 3)))
+        return logits
 
 
 # Convolutions of each group, as multiples of the first width; all groups but the last end in a max-pool.
@@ -154,11 +164,13 @@ class Vgg(nn.Module):
         self.fc = nn.Linear(channels, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images, shape ``(n, classes)``."""
         hidden = images
         for conv, norm, ends in zip(self.convs, self.norms, self.ends, strict=True):
             hidden = norm(conv(hidden))
             hidden = F.relu_(F.max_pool2d(hidden, 2) if ends else hidden)
-        return self.fc(hidden.mean((2, 3)))
+        logits: Tensor = self.fc(hidden.mean((2, 3)))
+        return logits
 
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {

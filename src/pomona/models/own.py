@@ -59,7 +59,8 @@ def own_network(
     lazy = [name for name, tensor in module.named_parameters() if is_lazy(tensor)]
     if lazy:
         raise InputError(
-            f"{written!r}: {lazy[0]} has no shape yet; use layers with sizes (input_shape is passed on request)"
+            f"{written!r}: {lazy[0]} has no shape yet; use layers with sizes "
+            "(an argument input_shape is passed)"
         )
     return module
 

@@ -134,7 +134,7 @@ def dump(content: Mapping[str, Any]) -> str:
     stream = StringIO()
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     writer.width = 110
     writer.dump(dict(content), stream)
     return stream.getvalue()
@@ -142,8 +142,7 @@ def dump(content: Mapping[str, Any]) -> str:
 
 def _yaml() -> YAML:
     reader = YAML(typ="rt", pure=True)
-    reader.version = (1, 2)
-    reader.allow_duplicate_keys = False
+    # YAML 1.2 is the default of this reader, and so is the refusal of duplicate keys.
     return reader
 
 

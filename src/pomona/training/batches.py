@@ -61,15 +61,27 @@ class Batches:
 
     On the CPU the gather is NumPy's: of bytes it is about twenty times as fast as indexing a tensor. On
     another device all bytes are moved there once.
+
+    Args:
+        examples: All that may be asked for.
+        device: Where the batches are wanted.
+
+    Attributes:
+        classes: Labels that occur, at least: the largest one and 1.
     """
 
     def __init__(self, examples: Examples, device: torch.device) -> None:
         self._images = examples.images
         self._labels = examples.labels.astype(np.int64)
-        self._device = device
+        self.device = device
+        self.classes = int(examples.labels.max()) + 1
         one_channel = len(examples.scale) == 1
-        self._scale: float | Tensor = examples.scale[0] if one_channel else _by_channel(examples.scale, device)
-        self._shift: float | Tensor = examples.shift[0] if one_channel else _by_channel(examples.shift, device)
+        self._scale: float | Tensor = (
+            examples.scale[0] if one_channel else _by_channel(examples.scale, device)
+        )
+        self._shift: float | Tensor = (
+            examples.shift[0] if one_channel else _by_channel(examples.shift, device)
+        )
         self._moved: tuple[Tensor, Tensor] | None = None
         if device.type != "cpu":
             images = torch.from_numpy(np.array(examples.images))
@@ -81,7 +93,7 @@ class Batches:
             images = torch.from_numpy(self._images.take(indices, axis=0))
             labels = torch.from_numpy(self._labels.take(indices))
         else:
-            chosen = torch.from_numpy(indices).to(self._device)
+            chosen = torch.from_numpy(indices).to(self.device)
             images, labels = (part.index_select(0, chosen) for part in self._moved)
         return images.to(torch.float32).mul_(self._scale).add_(self._shift), labels
 

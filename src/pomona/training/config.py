@@ -170,7 +170,9 @@ class Train(Part):
         if self.stop is not None and self.check is None:
             raise InputError("stop needs check: how often it is judged, as in check: 100it")
         if self.check is not None and self.stop is None:
-            raise InputError("check without stop does nothing; give stop: 'val-accuracy >= .25' or leave it out")
+            raise InputError(
+                "check without stop does nothing; give stop: 'val-accuracy >= .25' or leave it out"
+            )
         if self.check is not None and self.check.count == 0:
             raise InputError(f"check must be 1it or more, got {self.check}")
         return self
@@ -185,7 +187,7 @@ def _condition(written: str) -> str:
         raise InputError(unknown("measure", measure, _RELATION, where=f"stop: {written!r}"))
     if relation != _RELATION[measure]:
         raise InputError(
-            f"stop: {written!r}: a condition on {measure} is written with {_RELATION[measure]}, got {relation}"
+            f"stop: {written!r}: a condition on {measure} has {_RELATION[measure]}, got {relation}"
         )
     try:
         threshold = float(str(parse_fraction(number))) if number.endswith("%") else float(number)

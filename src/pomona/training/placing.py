@@ -38,7 +38,7 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], device: torch.device
 def taken(module: nn.Module) -> dict[str, Tensor]:
     """Copies of all parameters and buffers: contiguous, on the CPU, in the order of ``state_dict``."""
     return {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
         for name, tensor in module.state_dict().items()
     }
 
@@ -79,7 +79,8 @@ def mask_factors(
         weight = parameters[name].detach()
         if mask.dtype != torch.bool or mask.shape != weight.shape:
             raise InputError(
-                f"mask of {name}: expected bool of {tuple(weight.shape)}, got {mask.dtype} of {tuple(mask.shape)}"
+                f"mask of {name}: expected bool of {tuple(weight.shape)}, got {mask.dtype} of "
+                f"{tuple(mask.shape)}"
             )
         pruned = ~mask.to(weight.device)
         live = int(torch.count_nonzero(weight[pruned]))

@@ -49,6 +49,7 @@ class SgdUpdate(Update):
         self.momentum = [torch.zeros_like(p) for p in parameters] if config.momentum else []
 
     def apply(self, gradients: list[Tensor], lr: float, step: int) -> None:
+        """See ``Update``."""
         if self.config.weight_decay:
             torch._foreach_add_(gradients, self.parameters, alpha=self.config.weight_decay)
         if self.momentum:
@@ -61,6 +62,7 @@ class SgdUpdate(Update):
         torch._foreach_add_(self.parameters, gradients, alpha=-lr)
 
     def state(self) -> dict[str, list[Tensor]]:
+        """See ``Update``."""
         return {"momentum": self.momentum} if self.momentum else {}
 
 
@@ -74,6 +76,7 @@ class AdamUpdate(Update):
         self.square = [torch.zeros_like(p) for p in parameters]
 
     def apply(self, gradients: list[Tensor], lr: float, step: int) -> None:
+        """See ``Update``."""
         config, (first, second) = self.config, self.config.betas
         if config.weight_decay:
             torch._foreach_add_(gradients, self.parameters, alpha=config.weight_decay)
@@ -87,6 +90,7 @@ class AdamUpdate(Update):
         torch._foreach_addcdiv_(self.parameters, self.mean, root, value=-size)
 
     def state(self) -> dict[str, list[Tensor]]:
+        """See ``Update``."""
         return {"mean": self.mean, "square": self.square}
 
 

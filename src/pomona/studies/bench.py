@@ -1,0 +1,108 @@
+"""What a worker keeps between jobs: data sets, networks, and the store's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pomona.core.streams import Stream
+from pomona.data.choice import DataChoice
+from pomona.data.dataset import Dataset, load
+from pomona.data.splits import split
+from pomona.graph.jobs import Stored
+from pomona.graph.ledger import Output
+from pomona.graph.store import Files
+from pomona.models.build import build, layer_kinds
+from pomona.models.choice import ModelChoice
+from pomona.training.batches import Examples
+
+Tensors = dict[str, Tensor]
+
+
+@lru_cache(maxsize=4)
+def dataset(name: str, folder: str) -> Dataset:
+    """A data set, decoded and checked once a process."""
+    return load(name, Path(folder))
+
+
+def network(how: Mapping[str, Any]) -> nn.Module:
+    """The module of a state, to be given weights.
+
+    A user's own is built anew each time: what its class keeps beside its weights is not known.
+    """
+    if ModelChoice.model_validate(how["model"]).own:
+        return fresh_network(how)
+    form = repr((sorted(how["model"].items(), key=str), how["input_shape"], how["classes"]))
+    if form not in _networks:
+        _networks.clear()
+        _networks[form] = fresh_network(how)
+    return _networks[form]
+
+
+_networks: dict[str, nn.Module] = {}
+
+
+def fresh_network(how: Mapping[str, Any]) -> nn.Module:
+    """A new module, to be given weights."""
+    choice = ModelChoice.model_validate(how["model"])
+    channels, height, width = how["input_shape"]
+    return build(choice, (channels, height, width), how["classes"], Path(how["folder"]))
+
+
+def examples(how: Mapping[str, Any], part: str) -> Examples:
+    """The training or test images of a job's data set, as its network sees them."""
+    choice = DataChoice.model_validate(how["dataset"])
+    found = dataset(choice.name, how["folder"])
+    mean, sd = choice.pixel_mean_sd(found.info)
+    scale = tuple(1 / (255 * s) for s in sd)
+    shift = tuple(-m / s for m, s in zip(mean, sd, strict=True))
+    if part == "test":
+        return Examples(found.test_images, found.test_labels, scale, shift)
+    return Examples(found.train_images, found.train_labels, scale, shift)
+
+
+def parts(count: int, params: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the training and of the validation part."""
+    held_back = params["data"]["validation"]
+    if held_back == 0:
+        return np.arange(count), np.arange(0)
+    return split(count, held_back, Stream("split", params["seeds"]["split"]))
+
+
+def weights_of(state: Stored, files: Files) -> Tensors:
+    """Weights, biases and buffers of a state."""
+    arrays = files.read_weights(state.outputs["weights"])
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def masks_of(state: Stored, files: Files) -> tuple[Tensors, dict[str, str]]:
+    """Masks of a state and the kinds of its layers."""
+    masks, kinds = files.read_masks(state.outputs["masks"])
+    return {name: torch.from_numpy(mask) for name, mask in masks.items()}, kinds
+
+
+def write_weights(weights: Mapping[str, Tensor], files: Files) -> Output:
+    """Store weights."""
+    return files.write_weights({name: tensor.contiguous().numpy() for name, tensor in weights.items()})
+
+
+def write_masks(masks: Mapping[str, Tensor], kinds: Mapping[str, str], files: Files) -> Output:
+    """Store masks."""
+    return files.write_masks({name: mask.numpy() for name, mask in masks.items()}, kinds)
+
+
+def same_masks(state: Stored, files: Files) -> Output:
+    """The masks of a parent, as an output of its child: the same file."""
+    return files.describe("masks", state.outputs["masks"])
+
+
+def kinds_of(module: nn.Module) -> dict[str, str]:
+    """Kind of each prunable layer."""
+    return layer_kinds(module)

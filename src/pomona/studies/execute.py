@@ -1,0 +1,24 @@
+"""Where a worker's jobs arrive: the recipe or probe by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pomona.core.errors import InputError, unknown
+from pomona.graph.jobs import Context, Job, Outcome
+from pomona.graph.store import Files
+from pomona.studies.probes import PROBES
+from pomona.studies.recipes import RECIPES
+
+
+def execute(job: Job, context: Context) -> Outcome:
+    """Compute one state or probe.
+
+    Raises:
+        InputError: The recipe is not known to this version.
+        StateFailure: It cannot be computed; says which kind of failure it is.
+    """
+    found = {**RECIPES, **PROBES}.get(job.name)
+    if found is None:
+        raise InputError(unknown("recipe", job.name, [*RECIPES, *PROBES]))
+    return found(job, Files(Path(job.store)), context)

@@ -1,0 +1,303 @@
+"""From a study to the graph of its states and probes, and what each state stands for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pomona.core.errors import InputError
+from pomona.core.step import Step
+from pomona.data.choice import DataChoice
+from pomona.graph.nodes import Graph, Probe, State
+from pomona.pruning.treatments import Treatment
+from pomona.studies.identity import Identities, Network, check_data
+from pomona.studies.resolve import Arm, MaskSource, ResolvedStep, Selector
+from pomona.studies.study import Study
+
+_REWIND = Treatment(name="rewind")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A state as the study speaks of it: this step, this arm, this replicate, this level.
+
+    Args:
+        state: The state itself, trained where its step trains.
+        masked: The state that its mask came from.
+        start: The state that its own training started from.
+        origin: The untrained state that rewinding goes back to.
+        run: Its own training run; None where it was not trained.
+        trunk: The training run that began at ``origin``; None where there was none.
+        previous: The point one level before in its lineage.
+        probes: What is measured of it alone, by measure (and part of the data).
+    """
+
+    step: str
+    replicate: int
+    level: int
+    arm: Arm
+    state: State
+    masked: State
+    start: State
+    origin: State
+    network: Network
+    data: DataChoice | None = None
+    run: State | None = None
+    trunk: State | None = None
+    previous: Point | None = None
+    probes: dict[str, Probe] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What it is called in progress lines and messages."""
+        arm = " ".join(self.arm.values())
+        return f"{self.step}{f' {arm}' if arm else ''} replicate {self.replicate} level {self.level}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two points that are compared, and the probe that does it."""
+
+    a: Point
+    b: Point
+    probe: Probe
+
+
+@dataclass
+class Population:
+    """All that a study asks for."""
+
+    study: Study
+    graph: Graph
+    points: list[Point]
+    pairs: list[Pair]
+
+    def labels(self) -> dict[str, str]:
+        """What every state is called, by key. The first point that a state belongs to names it."""
+        names: dict[str, str] = {}
+        for point in self.points:
+            for state in (point.state, point.start, point.masked):
+                names.setdefault(state.key, point.label)
+        return names
+
+
+def expand(study: Study, device: str = "cpu") -> Population:
+    """Build the graph of a study; nothing is computed.
+
+    Args:
+        study: A checked study.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: Data or a user's file is not there, or a selector finds no state.
+    """
+    return _Expansion(study, device).population
+
+
+class _Expansion:
+    def __init__(self, study: Study, device: str) -> None:
+        self.study = study
+        self.make = Identities(study.document.folder, study.spec.hold, device)
+        self.graph = Graph()
+        self.points: dict[tuple[str, int, tuple[str, ...]], list[Point]] = {}
+        for step in study.order:
+            for arm in study.arms_of(step):
+                resolved = study.resolver.step(step, arm)
+                if resolved.data is not None:
+                    check_data(resolved.data, self.make.info(resolved.data))
+                for replicate in range(study.spec.replicates):
+                    place = (step, replicate, tuple(arm.values()))
+                    self.points[place] = list(self._build(resolved, arm, replicate))
+        found = [point for group in self.points.values() for point in group]
+        self.population = Population(study, self.graph, found, self._measure(found))
+
+    def _build(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
+        if step.model is not None:
+            yield from self._fresh(step, arm, replicate)
+        elif step.base is not None:
+            yield from self._iterated(step, arm, replicate)
+        else:
+            yield from self._masked(step, arm, replicate)
+
+    def _fresh(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
+        """A new network, dense or under masks from elsewhere."""
+        assert step.model is not None
+        assert step.data is not None
+        network = self.make.network(step.model, step.data)
+        origin = self.graph.add(self.make.init(network, replicate))
+        if step.mask is None:
+            yield self._trained(step, arm, replicate, 0, origin, origin, origin, network)
+            return
+        for level, masked in self._masks(step.mask, arm, replicate):
+            start = self.graph.add(self.make.treat(masked, origin, _REWIND))
+            yield self._trained(step, arm, replicate, level, masked, start, origin, network)
+
+    def _iterated(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
+        """Prune, treat and train, level after level. Level 0 is the state that is pruned first."""
+        assert step.base is not None
+        assert step.pruning is not None
+        base = self._find(Selector(step.base), arm, replicate)[-1]
+        point = Point(
+            step.name,
+            replicate,
+            base.level,
+            arm,
+            base.state,
+            base.masked,
+            base.start,
+            base.origin,
+            base.network,
+            step.data or base.data,
+            base.run,
+            base.trunk,
+        )
+        yield point
+        for level in range(base.level + 1, base.level + step.repeat + 1):
+            masked = self.graph.add(self.make.prune(point.state, step.pruning, replicate, level))
+            start = masked
+            treatment = step.treatment or Treatment(name="finetune")
+            if treatment.needs_target:
+                start = self.graph.add(self.make.treat(masked, self._target(point, treatment), treatment))
+            point = self._trained(
+                step, arm, replicate, level, masked, start, base.origin, base.network, base.trunk, point
+            )
+            yield point
+
+    def _masked(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
+        """The weights of one state under the masks of another."""
+        assert step.weights is not None
+        assert step.mask is not None
+        source = self._find(step.weights, arm, replicate)[-1]
+        weights = self._moment(source, step.weights.at)
+        for level, masked in self._masks(step.mask, arm, replicate):
+            start = self.graph.add(self.make.treat(masked, weights, _REWIND))
+            yield self._trained(
+                step, arm, replicate, level, masked, start, source.origin, source.network, source.trunk
+            )
+
+    def _trained(
+        self,
+        step: ResolvedStep,
+        arm: Arm,
+        replicate: int,
+        level: int,
+        masked: State,
+        start: State,
+        origin: State,
+        network: Network,
+        trunk: State | None = None,
+        previous: Point | None = None,
+    ) -> Point:
+        run = None
+        if step.train is not None and step.data is not None:
+            run = self.graph.add(self.make.train(start, network, step.data, step.train, replicate))
+        first = run if start is origin else None
+        return Point(
+            step.name,
+            replicate,
+            level,
+            arm,
+            run or start,
+            masked,
+            start,
+            origin,
+            network,
+            step.data,
+            run,
+            trunk or first,
+            previous,
+        )
+
+    def _target(self, point: Point, treatment: Treatment) -> State:
+        """The state that a treatment goes back to: the start, or a moment of the run from there."""
+        if treatment.to.count == 0:
+            return point.origin
+        if point.trunk is None:
+            raise InputError(
+                f"{point.label}: cannot {treatment.name} to {treatment.to}: step "
+                f"{point.step!r} comes from a network that was not trained"
+            )
+        return self.graph.add(self.make.snapshot(point.trunk, treatment.to))
+
+    def _moment(self, point: Point, at: Step | None) -> State:
+        if at is None:
+            return point.state
+        if at.count == 0:
+            return point.start
+        if point.run is None:
+            raise InputError(
+                f"{point.step}@{at}: step {point.step!r} trains nothing, so it has no such moment"
+            )
+        return self.graph.add(self.make.snapshot(point.run, at))
+
+    def _masks(self, source: MaskSource, arm: Arm, replicate: int) -> Iterator[tuple[int, State]]:
+        """Masks by level."""
+        if source.over is None:
+            yield from self._masks_of(source, arm, replicate)
+            return
+        by_level: dict[int, list[State]] = {}
+        for label in self.study.factors[source.over]:
+            for level, masked in self._masks_of(source, {**arm, source.over: label}, replicate):
+                by_level.setdefault(level, []).append(masked)
+        for level, group in by_level.items():
+            yield level, self.graph.add(self.make.join(group, source.join or "all"))
+
+    def _masks_of(self, source: MaskSource, arm: Arm, replicate: int) -> Iterator[tuple[int, State]]:
+        points = self._find(source.of, arm, replicate)
+        if source.pruning is None:
+            several = len(points) > 1 and source.of.level is None
+            yield from ((p.level, p.masked) for p in points if p.level > 0 or not several)
+            return
+        state = self._moment(points[-1], source.of.at)
+        for level in range(1, source.levels + 1):
+            state = self.graph.add(self.make.prune(state, source.pruning, replicate, level))
+            yield level, state
+
+    def _find(self, selector: Selector, arm: Arm, replicate: int) -> list[Point]:
+        """The points of a step for an arm: of one level, or of all."""
+        known = {**arm, **dict(selector.bindings)}
+        wanted = self.study.reach[selector.step]
+        names = [name for name in self.study.factors if name in wanted]
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise InputError(f"step {selector.step!r} depends on {', '.join(missing)}: bind it to a label")
+        place = (selector.step, replicate, tuple(known[name] for name in names))
+        points = self.points.get(place)
+        if points is None:
+            raise InputError(
+                f"step {selector.step!r} has no states for {dict(zip(names, place[2], strict=True))}"
+            )
+        if selector.level is None:
+            return points
+        found = [point for point in points if point.level == selector.level]
+        if not found:
+            raise InputError(
+                f"step {selector.step!r} has no level {selector.level}; it ends at {points[-1].level}"
+            )
+        return found
+
+    def _measure(self, points: list[Point]) -> list[Pair]:
+        measures = set(self.study.spec.measure)
+        for point in points:
+            if measures & {"accuracy", "class-accuracy", "loss"} and point.data is not None:
+                for part in ("test", *(["validation"] if point.data.validation else [])):
+                    probe = self.make.evaluate(point.state, point.network, point.data, part, point.replicate)
+                    point.probes[part] = self.graph.measure(probe)
+            if "effective-density" in measures:
+                probe = self.make.effective_density(point.masked, point.network)
+                point.probes["effective-density"] = self.graph.measure(probe)
+            if "weight-stability" in measures and point.previous is not None:
+                probe = self.make.compare("weight-stability", point.previous.state, point.state)
+                point.probes["weight-stability"] = self.graph.measure(probe)
+        return list(self._pairs(points)) if "mask-distance" in measures else []
+
+    def _pairs(self, points: list[Point]) -> Iterator[Pair]:
+        """Arms of one step at equal level and replicate, where both were pruned."""
+        groups: dict[tuple[str, int, int], list[Point]] = {}
+        for point in points:
+            if point.level > 0:
+                groups.setdefault((point.step, point.replicate, point.level), []).append(point)
+        for group in groups.values():
+            for a, b in itertools.combinations(group, 2):
+                yield Pair(a, b, self.graph.measure(self.make.compare("mask-distance", a.masked, b.masked)))

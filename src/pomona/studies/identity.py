@@ -1,0 +1,233 @@
+"""From resolved parts to states and probes: what enters a key, and what only execution needs.
+
+A key holds what was asked for and nothing else. In particular it holds a seed index only where the recipe
+consumes that stream, never the study, the arm, the number of workers or the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pomona.core.canonical import Value
+from pomona.core.errors import InputError
+from pomona.core.reference import Reference, is_reference
+from pomona.core.step import Step, steps_per_epoch
+from pomona.data.catalogue import DatasetInfo
+from pomona.data.choice import DataChoice
+from pomona.data.dataset import describe
+from pomona.graph.nodes import SNAPSHOT, Probe, State
+from pomona.models.choice import ModelChoice
+from pomona.pruning.method import prunes_randomly
+from pomona.pruning.treatments import Treatment
+from pomona.studies.resolve import Pruning
+from pomona.training.config import Train
+from pomona.training.engine import engine_on
+
+# A change of what a recipe or probe computes needs a new version here: the old keys stay true.
+VERSIONS = {
+    "init": 1,
+    "train": 1,
+    "prune": 1,
+    "treat": 1,
+    "join": 1,
+    SNAPSHOT: 1,
+    "evaluate": 1,
+    "mask-distance": 1,
+    "weight-stability": 1,
+    "effective-density": 1,
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network for the data it sees.
+
+    Args:
+        choice: Which one.
+        input_shape: Channels, height and width.
+        classes: Number of outputs.
+    """
+
+    choice: ModelChoice
+    input_shape: tuple[int, int, int]
+    classes: int
+
+    @property
+    def random_forward(self) -> bool:
+        """Whether its forward pass may draw random numbers; of a user's own network that is not known."""
+        return self.choice.own
+
+    def how(self) -> dict[str, Any]:
+        """What a worker needs to build it."""
+        return {
+            "model": self.choice.model_dump(mode="json"),
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+        }
+
+
+class Identities:
+    """Makes the states and probes of one study.
+
+    Args:
+        folder: Where paths in the study start from.
+        hold: Streams that are held at a seed index; all others follow the replicate.
+        device: ``cpu`` or ``cuda``: the bits differ, so the engine does.
+    """
+
+    def __init__(self, folder: Path, hold: Mapping[str, int], device: str) -> None:
+        self.folder = folder
+        self.hold = hold
+        self.engine: dict[str, Value] = dict(engine_on(device))
+        self._infos: dict[str, DatasetInfo] = {}
+        self._sources: dict[str, str] = {}
+
+    def seeds(self, replicate: int, *streams: str) -> dict[str, Value]:
+        """Seed indices of the streams that a recipe consumes."""
+        return {stream: self.hold.get(stream, replicate) for stream in streams}
+
+    def network(self, choice: ModelChoice, data: DataChoice) -> Network:
+        """A network for a data set."""
+        info = self.info(data)
+        return Network(choice, info.shape, info.classes)
+
+    def info(self, data: DataChoice) -> DatasetInfo:
+        """What a data set is."""
+        if data.name not in self._infos:
+            self._infos[data.name] = describe(data.name, self.folder)
+        return self._infos[data.name]
+
+    def init(self, network: Network, replicate: int) -> State:
+        """The state before any training."""
+        choice = network.choice
+        model: dict[str, Value] = {"name": choice.name, "distribution": choice.distribution}
+        if choice.own:
+            model = {"name": choice.name.rpartition(":")[2], "source": self._source(choice.name)}
+        model["options"] = dict(choice.options)
+        if choice.weights is not None:
+            model["weights"] = choice.weights.digest(self.folder)
+        params: dict[str, Value] = {
+            "model": model,
+            "input_shape": list(network.input_shape),
+            "classes": network.classes,
+            "seeds": self.seeds(replicate, "init"),
+        }
+        return State("init", VERSIONS["init"], params, how=self._how(network.how()))
+
+    def train(self, parent: State, network: Network, data: DataChoice, train: Train, replicate: int) -> State:
+        """A state trained from a parent's weights, under its masks."""
+        streams = ["order", *(["split"] if data.validation else [])]
+        streams += ["dropout"] if network.random_forward else []
+        params: dict[str, Value] = {
+            "train": train.identity(),
+            "data": self._data(data),
+            "seeds": self.seeds(replicate, *streams),
+            "engine": self.engine,
+        }
+        steps_an_epoch = steps_per_epoch(self.info(data).train_count - data.validation, train.batch_size)
+        how = {
+            **network.how(),
+            "dataset": data.model_dump(mode="json"),
+            "train": train.model_dump(mode="json"),
+            "steps_per_epoch": steps_an_epoch,
+        }
+        shape = "x".join(map(str, network.input_shape))
+        return State(
+            "train",
+            VERSIONS["train"],
+            params,
+            (parent.key,),
+            how=self._how(how),
+            work_steps=train.duration.iterations(steps_an_epoch),
+            cost=f"train {network.choice.name} {shape} batch {train.batch_size} {self.engine['name']}",
+        )
+
+    def snapshot(self, run: State, at: Step) -> State:
+        """The state of a training run at an earlier step.
+
+        Raises:
+            InputError: The run ends before.
+        """
+        if at.iterations(run.how["steps_per_epoch"]) > run.work_steps:
+            raise InputError(
+                f"there is no step {at} in a training of {run.how['train']['duration']} "
+                f"({run.work_steps} steps)"
+            )
+        return State(SNAPSHOT, VERSIONS[SNAPSHOT], {"at": at}, (run.key,), how=run.how)
+
+    def prune(self, parent: State, pruning: Pruning, replicate: int, level: int) -> State:
+        """A state with a smaller mask, and its weights zero outside."""
+        method = pruning.method
+        identity = method.identity()
+        if method.user_criterion is not None:
+            name = method.user_criterion
+            identity["criterion"] = {"name": name.rpartition(":")[2], "source": self._source(name)}
+        params: dict[str, Value] = {
+            "method": identity,
+            "amount": pruning.amount,
+            "rounding": pruning.rounding,
+        }
+        if prunes_randomly(method):
+            params |= {"seeds": self.seeds(replicate, "mask"), "level": level}
+        how = {"method": method.model_dump(mode="json")}
+        return State("prune", VERSIONS["prune"], params, (parent.key,), how=self._how(how))
+
+    def treat(self, masked: State, target: State, treatment: Treatment) -> State:
+        """The masks of one state on what a treatment makes of another's weights."""
+        params = {"treatment": treatment.name}
+        return State("treat", VERSIONS["treat"], params, (masked.key, target.key))
+
+    def join(self, masked: Sequence[State], rule: str) -> State:
+        """The consensus of masks."""
+        return State("join", VERSIONS["join"], {"masks": rule}, tuple(state.key for state in masked))
+
+    def evaluate(self, state: State, network: Network, data: DataChoice, part: str, replicate: int) -> Probe:
+        """Correct predictions and loss on the test or the validation part."""
+        params: dict[str, Value] = {"data": self._data(data), "part": part, "engine": self.engine}
+        if part == "validation":
+            params["seeds"] = self.seeds(replicate, "split")
+        how = {**network.how(), "dataset": data.model_dump(mode="json")}
+        return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), how=self._how(how))
+
+    def compare(self, name: str, a: State, b: State) -> Probe:
+        """A measurement of two states."""
+        return Probe(name, VERSIONS[name], {}, (a.key, b.key))
+
+    def effective_density(self, masked: State, network: Network) -> Probe:
+        """Weights on a live path from input to output."""
+        name = "effective-density"
+        return Probe(name, VERSIONS[name], {}, (masked.key,), how=self._how(network.how()))
+
+    def _data(self, data: DataChoice) -> dict[str, Value]:
+        info = self.info(data)
+        mean, sd = data.pixel_mean_sd(info)
+        found: dict[str, Value] = {
+            "fingerprint": info.fingerprint,
+            "validation": data.validation,
+            "mean": list(mean),
+            "sd": list(sd),
+        }
+        if is_reference(data.name):
+            found["source"] = self._source(data.name)
+        return found
+
+    def _source(self, name: str) -> str:
+        """Digest of a user's source, read once a study."""
+        if name not in self._sources:
+            self._sources[name] = Reference.parse(name, self.folder).digest()
+        return self._sources[name]
+
+    def _how(self, how: Mapping[str, Any]) -> dict[str, Any]:
+        return {**how, "folder": str(self.folder)}
+
+
+def check_data(data: DataChoice, info: DatasetInfo) -> None:
+    """Refuse a validation part that leaves nothing to train on."""
+    if data.validation >= info.train_count:
+        raise InputError(
+            f"validation: {data.validation} of the {info.train_count} training images of {data.name} "
+            "leave none to train on"
+        )

@@ -1,0 +1,110 @@
+"""The probes: how each kind of measurement is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pomona.graph.jobs import Context, Job, Outcome, Stored
+from pomona.graph.ledger import Measurement
+from pomona.graph.store import Files
+from pomona.measures.chance import chance_distance
+from pomona.measures.connectivity import effective_masks
+from pomona.measures.masks import hamming_distance, jaccard_distance
+from pomona.measures.predictions import at_chance, chance_accuracy
+from pomona.measures.weights import weight_stability
+from pomona.studies import bench
+from pomona.training.evaluate import evaluate
+
+ProbeFunction = Callable[[Job, Files, Context], Outcome]
+
+
+def measure_evaluate(job: Job, files: Files, context: Context) -> Outcome:
+    """Accuracy and loss, in total and per class, on the test or the validation part."""
+    part = job.params["part"]
+    examples = bench.examples(job.how, "test" if part == "test" else "train")
+    indices = None if part == "test" else bench.parts(len(examples), job.params)[1]
+    weights = bench.weights_of(job.states[0], files)
+    found = evaluate(
+        bench.network(job.how), weights, examples, indices, job.how["classes"], device=job.device
+    )
+    chance = chance_accuracy(found.count)
+    correct, total = int(found.correct.sum()), int(found.count.sum())
+    rows = [
+        Measurement("accuracy", found.accuracy),
+        Measurement("loss", found.loss if np.isfinite(found.loss) else None),
+        Measurement("chance", chance),
+        Measurement("at-chance", float(at_chance(correct, total, chance))),
+    ]
+    for class_, (right, count) in enumerate(zip(found.correct, found.count, strict=True)):
+        share = float(right / count) if count else None
+        rows += [
+            Measurement("class-accuracy", share, class_=class_),
+            Measurement("class-count", float(count), class_=class_),
+        ]
+    return Outcome(measurements=tuple(rows))
+
+
+def measure_mask_distance(job: Job, files: Files, context: Context) -> Outcome:
+    """Jaccard and Hamming distance of two masks, and the Jaccard distance of independent masks like them."""
+    a, b = job.states
+    masks_a, masks_b = (files.read_masks(state.outputs["masks"])[0] for state in (a, b))
+    rows = [
+        Measurement("jaccard-distance", jaccard_distance(_flat(masks_a), _flat(masks_b))),
+        Measurement("hamming-distance", hamming_distance(_flat(masks_a), _flat(masks_b))),
+    ]
+    for name, mask in masks_a.items():
+        other = masks_b[name]
+        chance = chance_distance(
+            mask.shape, int(mask.sum()), int(other.sum()), _granularity(a, name), _granularity(b, name)
+        )
+        rows += [
+            Measurement("jaccard-distance", jaccard_distance(mask, other), name),
+            Measurement("hamming-distance", hamming_distance(mask, other), name),
+            Measurement("chance-distance", chance, name),
+        ]
+    return Outcome(measurements=tuple(rows))
+
+
+def measure_weight_stability(job: Job, files: Files, context: Context) -> Outcome:
+    """How far the surviving weights moved between two levels, per layer."""
+    before, after = job.states
+    weights = [files.read_weights(state.outputs["weights"]) for state in (before, after)]
+    masks = [files.read_masks(state.outputs["masks"])[0] for state in (before, after)]
+    rows = []
+    for name in masks[0]:
+        found = weight_stability(weights[0][name], weights[1][name], masks[0][name], masks[1][name])
+        value = None if found is None or not np.isfinite(found) else float(found)
+        rows.append(Measurement("weight-stability", value, name))
+    return Outcome(measurements=tuple(rows))
+
+
+def measure_effective_density(job: Job, files: Files, context: Context) -> Outcome:
+    """Share of weights on a live path from input to output, per layer and in total."""
+    masks = files.read_masks(job.states[0].outputs["masks"])[0]
+    channels, height, width = job.how["input_shape"]
+    live = effective_masks(bench.network(job.how), masks, (channels, height, width))
+    rows = [Measurement("effective-density", _share(live))]
+    rows += [Measurement("effective-density", _share({name: m}), name) for name, m in live.items()]
+    return Outcome(measurements=tuple(rows))
+
+
+PROBES: dict[str, ProbeFunction] = {
+    "evaluate": measure_evaluate,
+    "mask-distance": measure_mask_distance,
+    "weight-stability": measure_weight_stability,
+    "effective-density": measure_effective_density,
+}
+
+
+def _granularity(state: Stored, layer: str) -> str:
+    return str(state.facts.get("granularity", {}).get(layer, "weight"))
+
+
+def _flat(masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([mask.reshape(-1) for mask in masks.values()])
+
+
+def _share(masks: Mapping[str, np.ndarray]) -> float:
+    return sum(int(m.sum()) for m in masks.values()) / sum(m.size for m in masks.values())

@@ -1,0 +1,239 @@
+"""The recipes: how each kind of state is made from its parents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pomona.core.errors import Interrupted, StateFailure
+from pomona.core.step import Step
+from pomona.core.streams import Stream
+from pomona.data.splits import epoch_order
+from pomona.graph.jobs import Context, Job, Outcome, Stored
+from pomona.graph.ledger import Output
+from pomona.graph.store import Files
+from pomona.models.build import initial_weights
+from pomona.models.choice import ModelChoice
+from pomona.pruning.masks import apply_masks
+from pomona.pruning.method import Method
+from pomona.pruning.prune import prune
+from pomona.pruning.treatments import Treatment, treat
+from pomona.studies import bench
+from pomona.studies.bench import Tensors
+from pomona.training.checkpoint import Checkpoint
+from pomona.training.config import Train
+from pomona.training.loop import train
+
+Recipe = Callable[[Job, Files, Context], Outcome]
+
+
+def init_state(job: Job, files: Files, context: Context) -> Outcome:
+    """A fresh network, all weights kept."""
+    how = job.how
+    choice = ModelChoice.model_validate(how["model"])
+    channels, height, width = how["input_shape"]
+    folder = Path(how["folder"])
+    seed = job.params["seeds"]["init"]
+    weights = initial_weights(choice, (channels, height, width), how["classes"], seed, folder)
+    kinds = bench.kinds_of(bench.network(how))
+    masks = {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in kinds}
+    return _masked_state(weights, masks, kinds, files, {})
+
+
+def train_state(job: Job, files: Files, context: Context) -> Outcome:
+    """The parent's weights, trained under its masks from step 0 to the end."""
+    return _train(job.states[0], job, job.params, job.how, job.snapshots, files, context)
+
+
+def snapshot_state(job: Job, files: Files, context: Context) -> Outcome:
+    """A moment of a run that is done already: the run again, up to there."""
+    run = job.states[0]
+    at = str(job.params["at"])
+    outcome = _train(run.parents[0], job, run.params, run.how, (at,), files, context, only_snapshot=True)
+    if at not in outcome.snapshots:
+        raise StateFailure("bad input", f"the training stopped before {at}")
+    return Outcome(outputs=outcome.snapshots[at])
+
+
+def prune_state(job: Job, files: Files, context: Context) -> Outcome:
+    """Smaller masks by scoring the parent's weights; what is pruned is zero."""
+    parent = job.states[0]
+    params = job.params
+    weights = bench.weights_of(parent, files)
+    masks, kinds = bench.masks_of(parent, files)
+
+    def stream(parameter: str) -> Stream:
+        return Stream("mask", params["seeds"]["mask"], parameter, params["level"])
+
+    pruned = prune(
+        weights,
+        masks,
+        kinds,
+        Method.model_validate(job.how["method"]),
+        params["amount"],
+        params["rounding"],
+        stream=stream if "seeds" in params else None,
+        folder=Path(job.how["folder"]),
+    )
+    _check_nested(masks, pruned.masks)
+    if pruned.audit.achieved != pruned.audit.requested:
+        raise StateFailure(
+            "error", f"{pruned.audit.requested} units were to be pruned, {pruned.audit.achieved} were"
+        )
+    facts = {"audit": asdict(pruned.audit), "collapsed": list(pruned.audit.collapsed)}
+    granularities = {layer.parameter: layer.unit for layer in pruned.audit.layers if layer.unit}
+    facts["granularity"] = {**parent.facts.get("granularity", {}), **granularities}
+    return _masked_state(apply_masks(weights, pruned.masks), pruned.masks, kinds, files, facts)
+
+
+def treat_state(job: Job, files: Files, context: Context) -> Outcome:
+    """The masks of the first parent, on what the treatment makes of the second one's weights."""
+    masked, target = job.states
+    masks, kinds = bench.masks_of(masked, files)
+    treatment = Treatment(name=job.params["treatment"])
+    weights = treat(treatment, bench.weights_of(masked, files), masks, bench.weights_of(target, files), kinds)
+    output = bench.write_weights(weights, files)
+    return Outcome((output, bench.same_masks(masked, files)), facts=_inherited(masked))
+
+
+def join_state(job: Job, files: Files, context: Context) -> Outcome:
+    """The consensus of the parents' masks, on the first parent's weights."""
+    found = [bench.masks_of(parent, files) for parent in job.states]
+    kinds = found[0][1]
+    needed = {"all": len(found), "any": 1, "majority": len(found) // 2 + 1}[job.params["masks"]]
+    votes = {name: torch.stack([masks[name] for masks, _ in found]).sum(0) for name in kinds}
+    masks = {name: count >= needed for name, count in votes.items()}
+    weights = apply_masks(bench.weights_of(job.states[0], files), masks)
+    facts = {"granularity": job.states[0].facts.get("granularity", {})}
+    return _masked_state(weights, masks, kinds, files, facts)
+
+
+RECIPES: dict[str, Recipe] = {
+    "init": init_state,
+    "train": train_state,
+    "snapshot": snapshot_state,
+    "prune": prune_state,
+    "treat": treat_state,
+    "join": join_state,
+}
+
+
+def _train(
+    parent: Stored,
+    job: Job,
+    params: Mapping[str, Any],
+    how: Mapping[str, Any],
+    snapshots: tuple[str, ...],
+    files: Files,
+    context: Context,
+    only_snapshot: bool = False,
+) -> Outcome:
+    """Train with checkpoints under the job's key, so that an interrupted run goes on from there."""
+    examples = bench.examples(how, "train")
+    indices, validation = bench.parts(len(examples), params)
+    order = Stream("order", params["seeds"]["order"])
+    dropout = Stream("dropout", params["seeds"]["dropout"]) if "dropout" in params["seeds"] else None
+    masks = bench.masks_of(parent, files)[0]
+    checkpoint, taken = _resumed(job.node, snapshots, how, files)
+
+    def finished() -> bool:
+        return only_snapshot and set(snapshots) <= set(taken)
+
+    def keep_snapshot(at: Step, weights: Tensors) -> None:
+        taken[str(at)] = (bench.write_weights(weights, files), bench.same_masks(parent, files))
+
+    def keep_checkpoint(now: Checkpoint) -> None:
+        if finished():
+            return
+        tensors, record = now.parts()
+        arrays = {key: tensor.contiguous().numpy() for key, tensor in tensors.items()}
+        described = {at: [asdict(output) for output in outputs] for at, outputs in taken.items()}
+        files.write_checkpoint(job.node, arrays, {**record, "snapshots": described})
+
+    try:
+        trained = train(
+            bench.network(how),
+            bench.weights_of(parent, files),
+            masks,
+            examples,
+            indices,
+            validation,
+            Train.model_validate(how["train"]),
+            order=lambda epoch: epoch_order(indices, order, epoch),
+            dropout_seed=lambda step: dropout.seed(step) if dropout else 0,
+            device=job.device,
+            snapshots=[Step.parse(at) for at in snapshots],
+            on_snapshot=keep_snapshot,
+            checkpoint=checkpoint,
+            on_checkpoint=keep_checkpoint,
+            interrupted=lambda: finished() or context.interrupted(),
+            on_progress=context.progress,
+            random_forward=dropout is not None,
+        )
+    except Interrupted:
+        if finished():
+            return Outcome(snapshots=taken)
+        raise
+    _check_zero(trained.weights, masks)
+    facts = {
+        **_inherited(parent),
+        "steps": trained.steps,
+        "stopped_at": str(trained.stopped_at) if trained.stopped_at else None,
+        "checks": [list(check) for check in trained.checks],
+    }
+    outputs = (bench.write_weights(trained.weights, files), bench.same_masks(parent, files))
+    return Outcome(outputs, facts, snapshots=taken)
+
+
+def _resumed(
+    node: str, snapshots: tuple[str, ...], how: Mapping[str, Any], files: Files
+) -> tuple[Checkpoint | None, dict[str, tuple[Output, ...]]]:
+    """The last checkpoint with the snapshots taken before it; none if it has passed one that is wanted."""
+    found = files.read_checkpoint(node)
+    if found is None:
+        return None, {}
+    arrays, about = found
+    taken = {at: tuple(Output(**output) for output in outputs) for at, outputs in about["snapshots"].items()}
+    if not set(snapshots) <= {*taken, *_later(snapshots, about["step"], how)}:
+        return None, {}
+    tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
+    return Checkpoint.from_parts(tensors, about), taken
+
+
+def _later(snapshots: tuple[str, ...], step: int, how: Mapping[str, Any]) -> set[str]:
+    """Snapshots that a run resumed at a step still passes."""
+    return {at for at in snapshots if Step.parse(at).iterations(how["steps_per_epoch"]) > step}
+
+
+def _masked_state(
+    weights: Tensors, masks: Tensors, kinds: Mapping[str, str], files: Files, facts: Mapping[str, Any]
+) -> Outcome:
+    _check_zero(weights, masks)
+    counts = {name: [int(mask.sum()), mask.numel()] for name, mask in masks.items()}
+    outputs = (bench.write_weights(weights, files), bench.write_masks(masks, kinds, files))
+    return Outcome(outputs, {**facts, "kept": counts})
+
+
+def _inherited(masked: Stored) -> dict[str, Any]:
+    """What is known of masks, carried along with them."""
+    return {key: masked.facts[key] for key in ("kept", "granularity", "collapsed") if key in masked.facts}
+
+
+def _check_zero(weights: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]) -> None:
+    """Before a state counts: what is pruned is zero, and no value is NaN."""
+    for name, mask in masks.items():
+        if bool((weights[name][~mask] != 0).any()):
+            raise StateFailure("error", f"pruned weights of {name} are not zero")
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise StateFailure("diverged", f"{name} has values that are not finite")
+
+
+def _check_nested(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> None:
+    for name, mask in after.items():
+        if bool((mask & ~before[name]).any()):
+            raise StateFailure("error", f"the new mask of {name} keeps weights that were pruned before")

@@ -1,0 +1,273 @@
+"""The results of a study: tidy tables, summaries, failures, and its states as modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pomona.core.errors import InputError, unknown
+from pomona.graph.store import DEFAULT_STORE, Store
+from pomona.stats.intervals import summarise
+from pomona.studies.expand import Pair, Point, Population, expand
+from pomona.studies.study import Study, load_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+_DIRECT = {"accuracy", "loss", "chance", "at-chance", "class-accuracy", "class-count"}
+
+
+@dataclass(frozen=True)
+class LostPoint:
+    """A point of the study without a result, and why."""
+
+    point: Point
+    kind: str
+    reason: str
+
+
+class Results:
+    """What a store holds for a study.
+
+    Args:
+        study: A checked study.
+        store: The store it was run with.
+        population: Its graph, where it has been expanded already.
+    """
+
+    def __init__(self, study: Study, store: Store, population: Population | None = None) -> None:
+        self.study = study
+        self.store = store
+        self.population = population or expand(study)
+        self.factors = list(study.factors)
+
+    @cached_property
+    def _values(self) -> dict[str, list[tuple[str, str, int, float | None]]]:
+        """Measured numbers by probe."""
+        keys = list(self.population.graph.probes)
+        found: dict[str, list[tuple[str, str, int, float | None]]] = {}
+        for start in range(0, len(keys), 500):
+            chunk = keys[start : start + 500]
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT probe, quantity, layer, class, value FROM measurements WHERE probe IN ({marks})"
+            for probe, quantity, layer, class_, value in self.store.ledger.rows(sql, chunk):
+                found.setdefault(probe, []).append((quantity, layer, class_, value))
+        return found
+
+    @cached_property
+    def _kept(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Kept and all weights by masked state and layer."""
+        keys = {point.masked.key for point in self.population.points}
+        return {key: facts["kept"] for key, facts in self.store.ledger.facts(keys).items() if "kept" in facts}
+
+    def density(self, point: Point) -> float | None:
+        """Share of the prunable weights that are kept; None where the mask is not there yet."""
+        kept = self._kept.get(point.masked.key)
+        return _share(list(kept.values())) if kept else None
+
+    def frame(self) -> pd.DataFrame:
+        """Every number of the study, one a row.
+
+        Columns: study, step, replicate, level, the factors, state, density, quantity, part, layer, class,
+        against (the other arm of a pair), against_density, value.
+        """
+        import pandas as pd
+
+        rows = [row for point in self.population.points for row in self._point_rows(point)]
+        rows += [row for pair in self.population.pairs for row in self._pair_rows(pair)]
+        table = pd.DataFrame(rows, columns=self.columns)
+        table["class"] = table["class"].astype("Int64")
+        return table
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of ``frame``."""
+        first = ["study", "step", "replicate", "level", *self.factors, "state", "density"]
+        return [*first, "quantity", "part", "layer", "class", "against", "against_density", "value"]
+
+    def summary(
+        self, quantity: str = "accuracy", part: str = "test", confidence: float = 0.95
+    ) -> pd.DataFrame:
+        """Mean, SD and t interval over replicates for every arm and level.
+
+        Columns: step, level, the factors, density (mean over replicates), n, mean, sd, low, high, failures
+        (replicates without a value), at_chance (replicates at chance; accuracy only).
+        """
+        import pandas as pd
+
+        groups: dict[tuple[Any, ...], list[Point]] = {}
+        for point in self.population.points:
+            groups.setdefault((point.step, point.level, *self._labels(point)), []).append(point)
+        rows = []
+        for place, points in groups.items():
+            values = [self._single(point, quantity, part) for point in points]
+            there = [value for value in values if value is not None]
+            densities = [d for d in map(self.density, points) if d is not None]
+            found = summarise(there, confidence) if there else None
+            flagged = [self._single(point, "at-chance", part) for point in points]
+            rows.append(
+                {
+                    **dict(zip(["step", "level", *self.factors], place, strict=True)),
+                    "density": sum(densities) / len(densities) if densities else None,
+                    "n": len(there),
+                    "mean": found.mean if found else None,
+                    "sd": found.sd if found else None,
+                    "low": found.low if found else None,
+                    "high": found.high if found else None,
+                    "failures": len(values) - len(there),
+                    "at_chance": sum(flag == 1.0 for flag in flagged),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def distances(self, confidence: float = 0.95) -> pd.DataFrame:
+        """Mask distance of every pair of arms by layer: mean and t interval over replicates, and chance.
+
+        Pairs are at equal level, which need not be equal density: both densities are given.
+
+        Columns: step, level, a, b (labels of the arms), layer, density_a, density_b (of the layer), n, mean,
+        sd, low, high, chance (expected distance of independent masks of these counts and granularities).
+        """
+        import pandas as pd
+
+        groups: dict[tuple[str, int, str, str, str], list[tuple[float, float, float, float]]] = {}
+        for pair in self.population.pairs:
+            found = {(q, layer): v for q, layer, _, v in self._values.get(pair.probe.key, [])}
+            for layer in [layer for q, layer in found if q == "chance-distance"]:
+                place = (pair.a.step, pair.a.level, _arm(pair.a), _arm(pair.b), layer)
+                distance, chance = found["jaccard-distance", layer], found["chance-distance", layer]
+                shares = [_share([self._kept[p.masked.key][layer]]) for p in (pair.a, pair.b)]
+                if distance is not None and chance is not None:
+                    groups.setdefault(place, []).append((distance, chance, *shares))
+        rows = []
+        for place, values in groups.items():
+            distances, chances, dense_a, dense_b = (list(column) for column in zip(*values, strict=True))
+            stat = summarise(distances, confidence)
+            means = [sum(column) / len(column) for column in (dense_a, dense_b)]
+            chance = sum(chances) / len(chances)
+            rows.append((*place, *means, stat.n, stat.mean, stat.sd, stat.low, stat.high, chance))
+        names = ["step", "level", "a", "b", "layer", "density_a", "density_b"]
+        return pd.DataFrame(rows, columns=[*names, "n", "mean", "sd", "low", "high", "chance"])
+
+    def lost(self) -> list[LostPoint]:
+        """Points without a state, by their own failure or by one they descend from."""
+        status = self.store.ledger.statuses("states")
+        reasons = {
+            row["node"]: (row["kind"], row["reason"])
+            for row in self.store.ledger.rows(
+                "SELECT node, kind, reason FROM attempts WHERE status = 'failed'"
+            )
+        }
+        found = []
+        for point in self.population.points:
+            if status.get(point.state.key) == "done":
+                continue
+            line = [state.key for state in self.population.graph.ancestors(point.state.key)]
+            failed = next((key for key in line if status.get(key) == "failed"), None)
+            if failed is None:
+                found.append(LostPoint(point, "not run", "not computed yet"))
+            else:
+                kind, reason = reasons.get(failed, ("error", "no attempt is on record"))
+                place = "" if failed == point.state.key else f"it descends from {failed[:12]}: "
+                found.append(LostPoint(point, kind, place + reason))
+        return found
+
+    def point(self, level: int = 0, replicate: int = 0, step: str | None = None, **arm: str) -> Point:
+        """The one point of a step, replicate, level and arm.
+
+        Args:
+            level: Pruning level.
+            replicate: Replicate.
+            step: Name of the step; the last of the study by default.
+            arm: Label by factor; a factor with one label in this step may be left out.
+
+        Raises:
+            InputError: No point or several fit; says what there is.
+        """
+        wanted = step or self.study.order[-1]
+        if wanted not in self.study.order:
+            raise InputError(unknown("step", wanted, self.study.order))
+        for factor, label in arm.items():
+            if factor not in self.study.factors:
+                raise InputError(unknown("factor", factor, self.study.factors))
+            if label not in self.study.factors[factor]:
+                raise InputError(unknown(f"label of factor {factor!r}", label, self.study.factors[factor]))
+        of_step = [p for p in self.population.points if p.step == wanted]
+        found = [
+            p
+            for p in of_step
+            if (p.level, p.replicate) == (level, replicate) and arm.items() <= dict(p.arm).items()
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            arms = "; ".join(str(dict(p.arm)) for p in found[:4])
+            raise InputError(f"{len(found)} states fit; give more of the arm: {arms}")
+        last = max(p.level for p in of_step)
+        raise InputError(
+            f"step {wanted!r} has no replicate {replicate} at level {level} of {arm}: there are replicates "
+            f"0 to {self.study.spec.replicates - 1} and levels up to {last}"
+        )
+
+    def module(self, level: int = 0, replicate: int = 0, step: str | None = None, **arm: str) -> nn.Module:
+        """A result as a plain ``torch.nn.Module`` in evaluation mode; see ``point`` for the arguments."""
+        from pomona.studies.modules import load_module
+
+        return load_module(self.point(level, replicate, step, **arm).state.key, self.store)
+
+    def _labels(self, point: Point) -> list[str]:
+        return [point.arm.get(factor, "") for factor in self.factors]
+
+    def _single(self, point: Point, quantity: str, part: str) -> float | None:
+        probe = point.probes.get(part if quantity in _DIRECT else quantity)
+        for name, layer, class_, value in self._values.get(probe.key, []) if probe else []:
+            if (name, layer, class_) == (quantity, "", -1):
+                return value
+        return None
+
+    def _point_rows(self, point: Point) -> list[tuple[Any, ...]]:
+        head = self._head(point)
+        rows: list[tuple[Any, ...]] = []
+        wanted = set(self.study.spec.measure)
+        if "density" in wanted:
+            kept = self._kept.get(point.masked.key, {})
+            shares = [("", self.density(point)), *((layer, _share([c])) for layer, c in kept.items())]
+            rows += [(*head, "density", "", layer, None, "", None, s) for layer, s in shares if s is not None]
+        for name, probe in point.probes.items():
+            part = name if name in ("test", "validation") else ""
+            for quantity, layer, class_, value in self._values.get(probe.key, []):
+                place = None if class_ < 0 else class_
+                rows.append((*head, quantity, part, layer, place, "", None, value))
+        return rows
+
+    def _pair_rows(self, pair: Pair) -> list[tuple[Any, ...]]:
+        head = self._head(pair.a)
+        against, density = " ".join(pair.b.arm.values()), self.density(pair.b)
+        found = self._values.get(pair.probe.key, [])
+        return [(*head, quantity, "", layer, None, against, density, v) for quantity, layer, _, v in found]
+
+    def _head(self, point: Point) -> tuple[Any, ...]:
+        place = (self.study.name, point.step, point.replicate, point.level, *self._labels(point))
+        return (*place, point.state.key, self.density(point))
+
+
+def load_results(
+    study: str | Path,
+    preset: str | None = None,
+    store: Path | str = DEFAULT_STORE,
+    changes: Sequence[str] | Mapping[str, Any] = (),
+) -> Results:
+    """The results that a store holds for a study; nothing is computed."""
+    return Results(load_study(study, preset, changes), Store(store, create=False))
+
+
+def _arm(point: Point) -> str:
+    return " ".join(point.arm.values()) or point.step
+
+
+def _share(counts: Sequence[tuple[int, int]]) -> float:
+    return sum(kept for kept, _ in counts) / sum(total for _, total in counts)
