@@ -87,6 +87,20 @@ def test_unknown_granularity_and_kind_are_named():
         method(criterion="random", granularity={"cnv": "weight"})
 
 
+@pytest.mark.parametrize(
+    "fields", [{"criterion": ["random"]}, {"criterion": "random", "granularity": {"conv": ["weight"]}}]
+)
+def test_a_list_where_a_name_belongs_is_refused(fields):
+    with pytest.raises(ValidationError, match="unknown (criterion|granularity)"):
+        method(**fields)
+
+
+def test_schema_offers_every_named_method():
+    definition = Holder.model_json_schema()["$defs"]["Method"]
+    assert definition["anyOf"][0]["enum"] == list(METHODS)
+    assert set(definition["anyOf"][1]["properties"]) == {"criterion", "granularity", "scope", "layers"}
+
+
 def test_unknown_field_is_refused():
     with pytest.raises(ValidationError, match="scop"):
         method(criterion="random", scop="global")

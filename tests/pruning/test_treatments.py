@@ -55,12 +55,19 @@ def test_treatment_is_read_in_every_form(written, name, to):
         ({"finetune": "500it"}, "'finetune' keeps the trained weights and takes no step, got '500it'"),
         ({"name": "rewind", "step": "500it"}, "step"),
         (3, "Treatment"),
+        ({"name": ["rewind"]}, "unknown treatment ['rewind']"),
     ],
 )
 def test_treatment_that_cannot_be_read_says_why(written, message):
     with pytest.raises(ValidationError) as caught:
         read(written)
     assert message in str(caught.value)
+
+
+def test_schema_offers_every_treatment_and_the_step_of_those_that_take_one():
+    names, rewound, _ = Holder.model_json_schema()["$defs"]["Treatment"]["anyOf"]
+    assert names["enum"] == list(TREATMENTS)
+    assert list(rewound["properties"]) == ["rewind", "sigma-sign"]
 
 
 def test_treatment_needs_target_except_finetune():

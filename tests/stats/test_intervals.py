@@ -71,7 +71,7 @@ def test_summarise_does_not_change_what_it_is_given():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
 def test_summarise_refuses_what_is_not_finite_and_says_which(bad):
-    with pytest.raises(InputError, match="value 2 of 3 is (nan|inf): failed replicates are counted apart"):
+    with pytest.raises(InputError, match=r"value 2 of 3 is (nan|inf): failed replicates are counted apart"):
         summarise([0.1, bad, 0.2])
 
 

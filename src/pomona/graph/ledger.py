@@ -241,6 +241,14 @@ class Ledger:
         )
         return {row["cost"]: row["work"] / row["time"] for row in self.rows(sql) if row["time"] > 0}
 
+    def durations(self) -> dict[str, float]:
+        """Mean seconds of work that takes no optimizer steps, by class of cost."""
+        sql = (
+            "SELECT cost, AVG(seconds) AS mean FROM attempts"
+            " WHERE status = 'done' AND work_steps = 0 AND cost != '' GROUP BY cost"
+        )
+        return {row["cost"]: row["mean"] for row in self.rows(sql)}
+
     def _has_tables(self) -> bool:
         return bool(self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall())
 

@@ -25,7 +25,7 @@ class State:
         parents: Keys of the parent states, in the recipe's order.
         how: What execution needs beside the identity, such as the path of a user's file. Not in the key.
         work_steps: Optimizer steps that the recipe takes; 0 where it trains nothing.
-        cost: Class of work whose measured rate forecasts the time, such as ``train lenet batch 32``.
+        cost: Class of work whose measured rate or duration forecasts the time.
     """
 
     recipe: str
@@ -50,6 +50,7 @@ class Probe:
     params: Mapping[str, Value]
     states: tuple[str, ...]
     how: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    cost: str = field(default="", compare=False)
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -322,7 +322,7 @@ class Scheduler:
     def _attempt(
         self, key: str, worker: int, started: float, status: str, failed: Failed | None = None
     ) -> Attempt:
-        state = self.graph.states.get(key)
+        node: State | Probe = self.graph.states.get(key) or self.graph.probes[key]
         return Attempt(
             node=key,
             worker=str(worker),
@@ -332,8 +332,8 @@ class Scheduler:
             kind=failed.kind if failed else None,
             reason=failed.reason if failed else None,
             traceback=failed.traceback if failed else None,
-            work_steps=state.work_steps if state else 0,
-            cost=state.cost if state else "",
+            work_steps=node.work_steps if isinstance(node, State) else 0,
+            cost=node.cost,
         )
 
 

@@ -100,12 +100,9 @@ def reached_weights(
         raise InputError(
             f"effective masks: the module {name} does not run on an input of shape {input_shape}: {error}"
         ) from error
-    outputs = [
-        x for x in (result if isinstance(result, (tuple, list)) else [result]) if isinstance(x, Tensor)
-    ]
     named = dict(module.named_parameters())
     leaves = [signs[id(named[key])] for key in masks]
-    total = torch.stack([x.sum() for x in outputs]).sum()
+    total = sum((output.sum() for output in _outputs(result)), start=torch.zeros((), dtype=torch.float64))
     if not total.requires_grad:
         return {key: np.zeros(mask.shape, dtype=np.bool_) for key, mask in masks.items()}
     grads = torch.autograd.grad(total, leaves, allow_unused=True)
@@ -127,6 +124,14 @@ def _signs(module: nn.Module, masks: Mapping[str, NDArray[np.bool_]]) -> dict[in
     for name, mask in masks.items():
         found[id(module.get_parameter(name))] = torch.tensor(mask, dtype=torch.float64, requires_grad=True)
     return found
+
+
+def _outputs(result: Any) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    return [x for part in result for x in _outputs(part)] if isinstance(result, (tuple, list)) else []
 
 
 class _Saturate(torch.autograd.Function):

@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from pomona.core.canonical import Value
 from pomona.core.errors import InputError, unknown
@@ -78,6 +86,13 @@ class Method(Part):
             raise InputError(unknown("pruning method", given, METHODS))
         return dict(METHODS[given])
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Fields or a name, for the completion of editors."""
+        return {"anyOf": [{"type": "string", "enum": list(METHODS)}, handler(schema)]}
+
     @field_validator("criterion", mode="before")
     @classmethod
     def _check_criterion(cls, given: object) -> object:
@@ -87,7 +102,7 @@ class Method(Part):
             return Norm(norm=given["norm"])
         if given == "norm":
             raise InputError("the criterion 'norm' needs its number: write {norm: 2}")
-        if isinstance(given, Norm) or is_reference(given) or given in CRITERIA:
+        if isinstance(given, Norm) or (isinstance(given, str) and (given in CRITERIA or is_reference(given))):
             return given
         raise InputError(unknown("criterion", given, [*CRITERIA, "mine.py:score"]))
 
@@ -100,7 +115,7 @@ class Method(Part):
         for kind, unit in named.items():
             if isinstance(given, Mapping) and kind not in KINDS:
                 raise InputError(unknown("kind of layer", kind, KINDS, where="granularity"))
-            if unit not in AXES:
+            if not isinstance(unit, str) or unit not in AXES:
                 raise InputError(unknown("granularity", unit, AXES))
         return given
 

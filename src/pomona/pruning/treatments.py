@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from pomona.core.errors import InputError, unknown
 from pomona.core.schema import Part, StepField
@@ -46,6 +48,21 @@ class Treatment(Part):
         if isinstance(given, Mapping):
             return {**given, "name": _known(given["name"]), **_target_step(given)}
         return given
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """A name, a name with its step, or the fields, for the completion of editors."""
+        step = {"type": "string", "pattern": "^(init|[0-9]+(ep|it))$"}
+        rewound = {
+            "type": "object",
+            "properties": {name: step for name, rule in TREATMENTS.items() if rule.needs_target},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        }
+        return {"anyOf": [{"type": "string", "enum": list(TREATMENTS)}, rewound, handler(schema)]}
 
     @property
     def needs_target(self) -> bool:
@@ -167,7 +184,7 @@ TREATMENTS: dict[str, TreatmentRule] = {
 
 
 def _known(name: object) -> object:
-    if name not in TREATMENTS:
+    if not isinstance(name, str) or name not in TREATMENTS:
         raise InputError(unknown("treatment", name, TREATMENTS))
     return name
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pomona.core.errors import InputError, unknown
 from pomona.graph.jobs import Context, Job, Outcome
 from pomona.graph.store import Files
+from pomona.studies.calibrate import measure_rate
 from pomona.studies.probes import PROBES
 from pomona.studies.recipes import RECIPES
 
@@ -18,7 +19,7 @@ def execute(job: Job, context: Context) -> Outcome:
         InputError: The recipe is not known to this version.
         StateFailure: It cannot be computed; says which kind of failure it is.
     """
-    found = {**RECIPES, **PROBES}.get(job.name)
+    found = {**RECIPES, **PROBES, "calibrate": measure_rate}.get(job.name)
     if found is None:
         raise InputError(unknown("recipe", job.name, [*RECIPES, *PROBES]))
     return found(job, Files(Path(job.store)), context)

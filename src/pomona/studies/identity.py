@@ -173,12 +173,12 @@ class Identities:
         if prunes_randomly(method):
             params |= {"seeds": self.seeds(replicate, "mask"), "level": level}
         how = {"method": method.model_dump(mode="json")}
-        return State("prune", VERSIONS["prune"], params, (parent.key,), how=self._how(how))
+        return State("prune", VERSIONS["prune"], params, (parent.key,), how=self._how(how), cost="prune")
 
     def treat(self, masked: State, target: State, treatment: Treatment) -> State:
         """The masks of one state on what a treatment makes of another's weights."""
         params = {"treatment": treatment.name}
-        return State("treat", VERSIONS["treat"], params, (masked.key, target.key))
+        return State("treat", VERSIONS["treat"], params, (masked.key, target.key), cost="treat")
 
     def join(self, masked: Sequence[State], rule: str) -> State:
         """The consensus of masks."""
@@ -190,16 +190,18 @@ class Identities:
         if part == "validation":
             params["seeds"] = self.seeds(replicate, "split")
         how = {**network.how(), "dataset": data.model_dump(mode="json")}
-        return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), how=self._how(how))
+        cost = f"evaluate {network.choice.name} {part} {self.engine['name']}"
+        return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), self._how(how), cost)
 
     def compare(self, name: str, a: State, b: State) -> Probe:
         """A measurement of two states."""
-        return Probe(name, VERSIONS[name], {}, (a.key, b.key))
+        return Probe(name, VERSIONS[name], {}, (a.key, b.key), cost=name)
 
     def effective_density(self, masked: State, network: Network) -> Probe:
         """Weights on a live path from input to output."""
         name = "effective-density"
-        return Probe(name, VERSIONS[name], {}, (masked.key,), how=self._how(network.how()))
+        cost = f"{name} {network.choice.name}"
+        return Probe(name, VERSIONS[name], {}, (masked.key,), self._how(network.how()), cost)
 
     def _data(self, data: DataChoice) -> dict[str, Value]:
         info = self.info(data)

@@ -142,7 +142,7 @@ class Results:
                 distance, chance = found["jaccard-distance", layer], found["chance-distance", layer]
                 shares = [_share([self._kept[p.masked.key][layer]]) for p in (pair.a, pair.b)]
                 if distance is not None and chance is not None:
-                    groups.setdefault(place, []).append((distance, chance, *shares))
+                    groups.setdefault(place, []).append((distance, chance, shares[0], shares[1]))
         rows = []
         for place, values in groups.items():
             distances, chances, dense_a, dense_b = (list(column) for column in zip(*values, strict=True))

@@ -12,6 +12,8 @@ import pomona
 from pomona.core.errors import StateFailure
 from pomona.training.placing import not_finite
 
+# What torch's CPU allocator and the systems below it say; a device has an exception of its own.
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "out of memory")
 _LIBRARIES = (Path(torch.__file__).parent, Path(pomona.__file__).parent)
 
 
@@ -43,7 +45,7 @@ def failed(error: Exception, when: str) -> StateFailure:
         return error
     text = str(error).strip()
     line = text.splitlines()[0] if text else ""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in _NO_MEMORY):
         return StateFailure("out of memory", f"out of memory at {when}; a smaller batch may fit: {line}")
     place = _place(error)
     return StateFailure("bad input", f"{place}the network failed at {when}: {type(error).__name__}: {line}")

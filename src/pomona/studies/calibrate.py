@@ -1,0 +1,56 @@
+"""The measured speed of this machine, for a plan that has no rates on record yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pomona.graph.jobs import Context, Job, Outcome
+from pomona.graph.nodes import State
+from pomona.graph.pool import LocalPool
+from pomona.graph.store import Files
+
+SECONDS = 2.0
+_KIND = "calibrate"
+
+
+def calibrate(states: Mapping[str, State], workers: int, pool: LocalPool, store: str) -> dict[str, float]:
+    """Optimizer steps a second of one worker while all of them work, by class of cost.
+
+    Args:
+        states: One training state for each class of cost.
+        workers: How many work at the same time.
+        pool: Where they work.
+        store: Folder of the store; nothing is written there.
+    """
+    rates: dict[str, float] = {}
+    for cost, state in states.items():
+        job = Job(cost, _KIND, state.params, state.how, (), store)
+        for worker in range(workers):
+            pool.submit(worker, job)
+        found: list[float] = []
+        ended = 0
+        while ended < workers:
+            for event in pool.poll(0.1):
+                ended += 1
+                if isinstance(event.what, Outcome):
+                    found.append(float(event.what.facts["steps_per_second"]))
+        if found:
+            rates[cost] = sum(found) / len(found)
+    return rates
+
+
+def measure_rate(job: Job, files: Files, context: Context) -> Outcome:
+    """The job of one worker: train made-up images for two seconds."""
+    from pomona.studies import bench
+    from pomona.training.calibrate import steps_per_second
+
+    channels, height, width = job.how["input_shape"]
+    rate = steps_per_second(
+        bench.network(job.how),
+        (channels, height, width),
+        job.how["train"]["batch_size"],
+        seconds=SECONDS,
+        device=job.device,
+        random_forward="dropout" in job.params["seeds"],
+    )
+    return Outcome(facts={"steps_per_second": rate})

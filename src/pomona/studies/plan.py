@@ -1,0 +1,132 @@
+"""What a run would do: states to compute, cached and shared ones, and the time it would take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pomona.graph.nodes import State
+from pomona.graph.pool import LocalPool
+from pomona.graph.store import Store
+from pomona.studies.calibrate import SECONDS, calibrate
+from pomona.studies.expand import Population
+from pomona.studies.run import ENTRY
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Args:
+        states: States of the study.
+        cached: Those that the store has.
+        trainings: Trainings that would run.
+        work_steps: Their optimizer steps, at most (an early stop may save some).
+        shared: States that several arms or replicates use.
+        trainings_saved: Trainings that sharing saves.
+        from_others: Cached states that another study asked for too.
+        measurements: Measurements that would be taken.
+        seconds: Forecast of the wall time; None where nothing was measured.
+        source: Where the rates come from.
+        rates: Optimizer steps a second of one worker, by class of cost.
+        engine: Engine of the trainings.
+    """
+
+    states: int
+    cached: int
+    trainings: int
+    work_steps: int
+    shared: int
+    trainings_saved: int
+    from_others: int
+    measurements: int
+    seconds: float | None
+    source: str
+    rates: Mapping[str, float]
+    engine: str
+
+
+def make_plan(population: Population, store: Store, workers: int) -> Plan:
+    """Survey a population against a store; measures this machine's speed where no rate is on record."""
+    graph = population.graph
+    done = {key for key, status in store.ledger.statuses("states").items() if status == "done"}
+    measured = {key for key, status in store.ledger.statuses("probes").items() if status == "done"}
+    missing = [state for key, state in graph.states.items() if key not in done]
+    trainings = [state for state in missing if state.work_steps]
+    uses = _uses(population)
+    rates, source = _rates(trainings, store, workers)
+    engines = {str(s.params["engine"]["name"]) for s in graph.states.values() if "engine" in s.params}  # type: ignore[call-overload,index]
+    return Plan(
+        states=len(graph.states),
+        cached=len(graph.states) - len(missing),
+        trainings=len(trainings),
+        work_steps=sum(state.work_steps for state in trainings),
+        shared=sum(count > 1 for count in uses.values()),
+        trainings_saved=sum(c - 1 for key, c in uses.items() if graph.states[key].work_steps),
+        from_others=len(_of_others(store, population.study.name) & done & set(graph.states)),
+        measurements=sum(key not in measured for key in graph.probes),
+        seconds=_forecast(population, done, measured, rates, store.ledger.durations(), workers),
+        source=source,
+        rates=rates,
+        engine=", ".join(sorted(engines)) or "none",
+    )
+
+
+def _uses(population: Population) -> Counter[str]:
+    """In how many trajectories (a step, an arm and a replicate) each state is used."""
+    last = {(p.step, p.replicate, tuple(p.arm.values())): p for p in population.points}
+    followed = {p.start.key for p in population.points} | {p.masked.key for p in population.points}
+    counts: Counter[str] = Counter()
+    for point in last.values():
+        if point.state.key not in followed:
+            counts.update(state.key for state in population.graph.ancestors(point.state.key))
+    return counts
+
+
+def _of_others(store: Store, study: str) -> set[str]:
+    rows = store.ledger.rows("SELECT DISTINCT state FROM labels WHERE study != ?", [study])
+    return {row["state"] for row in rows}
+
+
+def _rates(trainings: list[State], store: Store, workers: int) -> tuple[dict[str, float], str]:
+    """Rates by class of cost: those on record, the rest measured now."""
+    needed = {state.cost: state for state in trainings}
+    known = {cost: rate for cost, rate in store.ledger.rates().items() if cost in needed}
+    unknown = {cost: state for cost, state in needed.items() if cost not in known}
+    if not needed:
+        return {}, "nothing to train"
+    if not unknown:
+        return known, "rates measured in earlier runs of this store"
+    size = max(workers, 1)
+    pool = LocalPool(ENTRY, size, store.folder / "logs")
+    try:
+        known |= calibrate(unknown, size, pool, str(store.folder))
+    finally:
+        pool.kill()
+    partly = "" if len(unknown) == len(needed) else "rates of earlier runs and "
+    return known, f"{partly}a calibration of {SECONDS:g} seconds for each network, just now"
+
+
+def _forecast(
+    population: Population,
+    done: set[str],
+    measured: set[str],
+    rates: Mapping[str, float],
+    durations: Mapping[str, float],
+    workers: int,
+) -> float | None:
+    """The longer of: all work shared out to the workers, and the longest line of descent."""
+    graph = population.graph
+    total = 0.0
+    reached: dict[str, float] = {}
+    for key, state in graph.states.items():
+        own = 0.0
+        if key not in done:
+            if state.work_steps and state.cost not in rates:
+                return None
+            own = state.work_steps / rates[state.cost] if state.work_steps else durations.get(state.cost, 0.0)
+        total += own
+        reached[key] = own + max((reached[parent] for parent in state.parents), default=0.0)
+    total += sum(durations.get(p.cost, 0.0) for k, p in graph.probes.items() if k not in measured)
+    return max(total / max(workers, 1), max(reached.values(), default=0.0))
