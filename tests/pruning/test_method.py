@@ -91,7 +91,7 @@ def test_unknown_granularity_and_kind_are_named():
     "fields", [{"criterion": ["random"]}, {"criterion": "random", "granularity": {"conv": ["weight"]}}]
 )
 def test_a_list_where_a_name_belongs_is_refused(fields):
-    with pytest.raises(ValidationError, match="unknown (criterion|granularity)"):
+    with pytest.raises(ValidationError, match=r"unknown (criterion|granularity)"):
         method(**fields)
 
 

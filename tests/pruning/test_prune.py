@@ -210,6 +210,21 @@ def test_prune_never_revives_a_weight_that_has_grown():
     assert found.masks["w"].tolist() == [[False, False, True, True]]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_prune_does_not_depend_on_the_memory_layout(name):
+    weights = lenet_weights()
+    strided = {
+        key: x.to(memory_format=torch.channels_last) if x.dim() == 4 else x.T.contiguous().T
+        for key, x in weights.items()
+    }
+    one, other = (
+        prune(given, {}, KINDS, METHODS[name], 0.3, stream=mask_stream(1)).masks
+        for given in (weights, strided)
+    )
+    assert all(torch.equal(mask, other[key]) for key, mask in one.items())
+    assert all(mask.is_contiguous() for mask in other.values())
+
+
 def test_prune_random_draws_anew_at_each_level_and_replicate():
     weights = {"w": torch.zeros(20, 20)}
     chosen = METHODS["random-unstructured"]

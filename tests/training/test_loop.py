@@ -260,6 +260,18 @@ def test_train_a_parameter_that_is_not_reached_only_decays(run, start):
     assert torch.equal(result.weights["spare"], torch.ones(2))
 
 
+class _EvaluatesToInfinity(Small):
+    def forward(self, images):
+        return super().forward(images) * (1 if self.training else float("inf"))
+
+
+def test_train_says_that_the_validation_loss_is_not_finite(run):
+    with pytest.raises(
+        StateFailure, match=r"the validation loss is nan at step 30 \(epoch 2\), all weights are"
+    ):
+        run({"stop": {"best": "val-loss"}, "check": "30it"}, module=_EvaluatesToInfinity())
+
+
 class _Failing(Small):
     def forward(self, images):
         if len(images) < 48:
@@ -300,7 +312,9 @@ def test_train_classifies_what_a_network_does_wrong(run, module, kind, message):
 
 def test_train_refuses_masks_that_do_not_fit(run, start, masks):
     name = "fc.weight"
-    with pytest.raises(InputError, match=r"mask of conv\.weight: 18 pruned weights are not zero at the start"):
+    with pytest.raises(
+        InputError, match=r"mask of conv\.weight: 18 pruned weights are not zero at the start"
+    ):
         run(masks=masks, weights=start, apply_masks=False)
     with pytest.raises(InputError, match=r"unknown parameter 'fc\.wieght'; did you mean 'fc\.weight'"):
         run(masks={"fc.wieght": masks[name]}, apply_masks=False)
@@ -335,3 +349,17 @@ def test_train_refuses_what_cannot_be_done_before_any_step(run):
     of_sgd = run.seen.checkpoints[-1]
     with pytest.raises(InputError, match="checkpoint is of another optimizer or network"):
         run({"optimizer": ADAM}, checkpoint=of_sgd)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_train_on_a_gpu_is_close_to_the_cpu_and_keeps_masks(run, masks):
+    config = {"duration": "15it", "stop": "val-loss <= 0", "check": "5it"}
+    cpu = run(config, masks=masks)
+    gpu = run(config, masks=masks, device="cuda", module=Small())
+    for name, value in cpu.weights.items():
+        torch.testing.assert_close(gpu.weights[name], value, rtol=1e-2, atol=1e-3)
+    assert all(not gpu.weights[name][~mask].any() for name, mask in masks.items())
+    with pytest.raises(Interrupted):
+        run(config, masks=masks, device="cuda", interrupted=_Interrupt(7))
+    assert all(t.device.type == "cpu" for t in run.seen.checkpoints[-1].parts()[0].values())

@@ -18,6 +18,7 @@ from pomona.graph.ledger import Ledger, Output
 from pomona.graph.masks import Masks, pack_masks, unpack_masks
 
 DEFAULT_STORE = Path("pomona-store")
+LEDGER = "ledger.sqlite"
 
 
 class Store:
@@ -34,7 +35,7 @@ class Store:
 
     def __init__(self, folder: Path | str = DEFAULT_STORE, create: bool = True) -> None:
         self.folder = Path(folder).absolute()
-        ledger = self.folder / "ledger.sqlite"
+        ledger = self.folder / LEDGER
         if not create and not ledger.is_file():
             raise StoreError(
                 f"there is no store in {self.folder}; run a study first, or name one with --store"

@@ -48,7 +48,7 @@ def full_masks(
     for name in kinds:
         if name not in weights:
             raise InputError(unknown("prunable parameter", name, weights))
-        found[name] = masks[name] if name in masks else torch.ones_like(weights[name], dtype=torch.bool)
+        found[name] = masks[name] if name in masks else torch.ones(weights[name].shape, dtype=torch.bool)
         _check_fits(name, found[name], weights[name])
     return found
 

@@ -114,6 +114,7 @@ def treat(
     Raises:
         InputError: The target is missing, or its tensors are not those of the pruned state.
     """
+    # The schema and catalogue here is read by commands that do not load torch.
     from pomona.pruning.masks import apply_masks
 
     rule = TREATMENTS[treatment.name]

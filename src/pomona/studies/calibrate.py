@@ -20,7 +20,7 @@ def calibrate(states: Mapping[str, State], workers: int, pool: LocalPool, store:
         states: One training state for each class of cost.
         workers: How many work at the same time.
         pool: Where they work.
-        store: Folder of the store; nothing is written there.
+        store: A folder; nothing is written there.
     """
     rates: dict[str, float] = {}
     for cost, state in states.items():

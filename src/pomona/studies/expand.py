@@ -285,7 +285,7 @@ class _Expansion:
                     probe = self.make.evaluate(point.state, point.network, point.data, part, point.replicate)
                     point.probes[part] = self.graph.measure(probe)
             if "effective-density" in measures:
-                probe = self.make.effective_density(point.masked, point.network)
+                probe = self.make.effective_density(point.state, point.network)
                 point.probes["effective-density"] = self.graph.measure(probe)
             if "weight-stability" in measures and point.previous is not None:
                 probe = self.make.compare("weight-stability", point.previous.state, point.state)

@@ -197,11 +197,11 @@ class Identities:
         """A measurement of two states."""
         return Probe(name, VERSIONS[name], {}, (a.key, b.key), cost=name)
 
-    def effective_density(self, masked: State, network: Network) -> Probe:
-        """Weights on a live path from input to output."""
+    def effective_density(self, state: State, network: Network) -> Probe:
+        """Weights on a live path from input to output; a bias that is not zero makes its unit live."""
         name = "effective-density"
         cost = f"{name} {network.choice.name}"
-        return Probe(name, VERSIONS[name], {}, (masked.key,), self._how(network.how()), cost)
+        return Probe(name, VERSIONS[name], {}, (state.key,), self._how(network.how()), cost)
 
     def _data(self, data: DataChoice) -> dict[str, Value]:
         info = self.info(data)

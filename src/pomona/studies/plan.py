@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pomona.graph.nodes import State
 from pomona.graph.pool import LocalPool
@@ -12,6 +14,7 @@ from pomona.graph.store import Store
 from pomona.studies.calibrate import SECONDS, calibrate
 from pomona.studies.expand import Population
 from pomona.studies.run import ENTRY
+from pomona.studies.study import builds_on
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,19 @@ class Plan:
     engine: str
 
 
-def make_plan(population: Population, store: Store, workers: int) -> Plan:
-    """Survey a population against a store; measures this machine's speed where no rate is on record."""
+def make_plan(population: Population, store: Store | None, workers: int) -> Plan:
+    """Survey a population against a store, or against none; nothing is written.
+
+    Measures this machine's speed where no rate is on record.
+    """
     graph = population.graph
-    done = {key for key, status in store.ledger.statuses("states").items() if status == "done"}
-    measured = {key for key, status in store.ledger.statuses("probes").items() if status == "done"}
+    done = _done(store, "states")
+    measured = _done(store, "probes")
     missing = [state for key, state in graph.states.items() if key not in done]
     trainings = [state for state in missing if state.work_steps]
     uses = _uses(population)
     rates, source = _rates(trainings, store, workers)
+    durations = store.ledger.durations() if store else {}
     engines = {str(s.params["engine"]["name"]) for s in graph.states.values() if "engine" in s.params}  # type: ignore[call-overload,index]
     return Plan(
         states=len(graph.states),
@@ -66,7 +73,7 @@ def make_plan(population: Population, store: Store, workers: int) -> Plan:
         trainings_saved=sum(c - 1 for key, c in uses.items() if graph.states[key].work_steps),
         from_others=len(_of_others(store, population.study.name) & done & set(graph.states)),
         measurements=sum(key not in measured for key in graph.probes),
-        seconds=_forecast(population, done, measured, rates, store.ledger.durations(), workers),
+        seconds=_forecast(population, done, measured, rates, durations, workers),
         source=source,
         rates=rates,
         engine=", ".join(sorted(engines)) or "none",
@@ -76,34 +83,44 @@ def make_plan(population: Population, store: Store, workers: int) -> Plan:
 def _uses(population: Population) -> Counter[str]:
     """In how many trajectories (a step, an arm and a replicate) each state is used."""
     last = {(p.step, p.replicate, tuple(p.arm.values())): p for p in population.points}
-    followed = {p.start.key for p in population.points} | {p.masked.key for p in population.points}
+    steps = population.study.spec.steps
+    followed = {other for step in steps.values() for other in builds_on(step).values()}
     counts: Counter[str] = Counter()
     for point in last.values():
-        if point.state.key not in followed:
+        if point.step not in followed:
             counts.update(state.key for state in population.graph.ancestors(point.state.key))
     return counts
 
 
-def _of_others(store: Store, study: str) -> set[str]:
+def _done(store: Store | None, table: str) -> set[str]:
+    statuses = store.ledger.statuses(table) if store else {}
+    return {key for key, status in statuses.items() if status == "done"}
+
+
+def _of_others(store: Store | None, study: str) -> set[str]:
+    if store is None:
+        return set()
     rows = store.ledger.rows("SELECT DISTINCT state FROM labels WHERE study != ?", [study])
     return {row["state"] for row in rows}
 
 
-def _rates(trainings: list[State], store: Store, workers: int) -> tuple[dict[str, float], str]:
+def _rates(trainings: list[State], store: Store | None, workers: int) -> tuple[dict[str, float], str]:
     """Rates by class of cost: those on record, the rest measured now."""
     needed = {state.cost: state for state in trainings}
-    known = {cost: rate for cost, rate in store.ledger.rates().items() if cost in needed}
+    on_record = store.ledger.rates() if store else {}
+    known = {cost: rate for cost, rate in on_record.items() if cost in needed}
     unknown = {cost: state for cost, state in needed.items() if cost not in known}
     if not needed:
         return {}, "nothing to train"
     if not unknown:
         return known, "rates measured in earlier runs of this store"
     size = max(workers, 1)
-    pool = LocalPool(ENTRY, size, store.folder / "logs")
-    try:
-        known |= calibrate(unknown, size, pool, str(store.folder))
-    finally:
-        pool.kill()
+    with tempfile.TemporaryDirectory(prefix="pomona-calibrate-") as folder:
+        pool = LocalPool(ENTRY, size, Path(folder))
+        try:
+            known |= calibrate(unknown, size, pool, folder)
+        finally:
+            pool.kill()
     partly = "" if len(unknown) == len(needed) else "rates of earlier runs and "
     return known, f"{partly}a calibration of {SECONDS:g} seconds for each network, just now"
 

@@ -84,7 +84,9 @@ def measure_effective_density(job: Job, files: Files, context: Context) -> Outco
     """Share of weights on a live path from input to output, per layer and in total."""
     masks = files.read_masks(job.states[0].outputs["masks"])[0]
     channels, height, width = job.how["input_shape"]
-    live = effective_masks(bench.network(job.how), masks, (channels, height, width))
+    module = bench.network(job.how)
+    module.load_state_dict(bench.weights_of(job.states[0], files))
+    live = effective_masks(module, masks, (channels, height, width))
     rows = [Measurement("effective-density", _share(live))]
     rows += [Measurement("effective-density", _share({name: m}), name) for name, m in live.items()]
     return Outcome(measurements=tuple(rows))

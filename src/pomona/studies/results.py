@@ -23,11 +23,19 @@ _DIRECT = {"accuracy", "loss", "chance", "at-chance", "class-accuracy", "class-c
 
 @dataclass(frozen=True)
 class LostPoint:
-    """A point of the study without a result, and why."""
+    """A point of the study without a result, and why.
+
+    Args:
+        point: The point.
+        kind: The class of failure, or ``not run``.
+        reason: What happened.
+        failed: Key of the state that failed, its own or one it descends from; None where none did.
+    """
 
     point: Point
     kind: str
     reason: str
+    failed: str | None = None
 
 
 class Results:
@@ -90,9 +98,9 @@ class Results:
         return [*first, "quantity", "part", "layer", "class", "against", "against_density", "value"]
 
     def summary(
-        self, quantity: str = "accuracy", part: str = "test", confidence: float = 0.95
+        self, quantity: str = "accuracy", part: str = "test", confidence: float = 0.95, layer: str = ""
     ) -> pd.DataFrame:
-        """Mean, SD and t interval over replicates for every arm and level.
+        """Mean, SD and t interval over replicates for every arm and level; of the whole network or a layer.
 
         Columns: step, level, the factors, density (mean over replicates), n, mean, sd, low, high, failures
         (replicates without a value), at_chance (replicates at chance; accuracy only).
@@ -104,7 +112,7 @@ class Results:
             groups.setdefault((point.step, point.level, *self._labels(point)), []).append(point)
         rows = []
         for place, points in groups.items():
-            values = [self._single(point, quantity, part) for point in points]
+            values = [self._single(point, quantity, part, layer) for point in points]
             there = [value for value in values if value is not None]
             densities = [d for d in map(self.density, points) if d is not None]
             found = summarise(there, confidence) if there else None
@@ -173,7 +181,7 @@ class Results:
             else:
                 kind, reason = reasons.get(failed, ("error", "no attempt is on record"))
                 place = "" if failed == point.state.key else f"it descends from {failed[:12]}: "
-                found.append(LostPoint(point, kind, place + reason))
+                found.append(LostPoint(point, kind, place + reason, failed))
         return found
 
     def point(self, level: int = 0, replicate: int = 0, step: str | None = None, **arm: str) -> Point:
@@ -222,10 +230,10 @@ class Results:
     def _labels(self, point: Point) -> list[str]:
         return [point.arm.get(factor, "") for factor in self.factors]
 
-    def _single(self, point: Point, quantity: str, part: str) -> float | None:
+    def _single(self, point: Point, quantity: str, part: str, layer: str = "") -> float | None:
         probe = point.probes.get(part if quantity in _DIRECT else quantity)
-        for name, layer, class_, value in self._values.get(probe.key, []) if probe else []:
-            if (name, layer, class_) == (quantity, "", -1):
+        for name, of_layer, class_, value in self._values.get(probe.key, []) if probe else []:
+            if (name, of_layer, class_) == (quantity, layer, -1):
                 return value
         return None
 

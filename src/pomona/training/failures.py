@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import pomona
 from pomona.core.errors import StateFailure
 from pomona.training.placing import not_finite
 
 # What torch's CPU allocator and the systems below it say; a device has an exception of its own.
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "out of memory")
-_LIBRARIES = (Path(torch.__file__).parent, Path(pomona.__file__).parent)
+_LIBRARIES = (Path(torch.__file__).parent, Path(__file__).parent.parent)
 
 
 def moment(step: int, steps_per_epoch: int) -> str:

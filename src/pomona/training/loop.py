@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pomona.training.batches import Batches, Examples
 from pomona.training.checkpoint import Checkpoint
 from pomona.training.config import Train
 from pomona.training.evaluate import evaluate_placed
+from pomona.training.failures import diverged, moment
 from pomona.training.stepping import Stepper
 from pomona.training.stopping import Check, Watch
 
@@ -138,6 +140,10 @@ def train(
             now_weights = stepper.weights()
             found = evaluate_placed(module, batches, validation, batches.classes)
             module.train()
+            if not math.isfinite(found.loss):
+                raise diverged(
+                    module, f"the validation loss is {found.loss}", moment(stepper.steps - 1, per_epoch)
+                )
             ended = watch.judge(Check(stepper.steps, found.accuracy, found.loss), now_weights)
         now = time.monotonic()
         if now - saved >= checkpoint_seconds and stepper.steps < total and not ended:

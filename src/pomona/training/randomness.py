@@ -14,6 +14,8 @@ import torch
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the generators of torch, NumPy and Python for the block, and restore them after it.
 
+    The generators belong to the process: two threads must not be in such a block at the same time.
+
     Args:
         seed: 0 or more.
         device: Whose generator is lent beside the CPU's.

@@ -1,0 +1,71 @@
+"""``pomona plan``: what a run would do, and how long it would take."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from pomona.cli.options import (
+    DEFAULT_STORE,
+    DeviceOption,
+    PresetOption,
+    SetOption,
+    StoreOption,
+    StudyArgument,
+    WorkersOption,
+)
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="plan", epilog="Example: pomona plan iterative-pruning --preset quick")(plan)
+
+
+def plan(
+    study: StudyArgument,
+    preset: PresetOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    workers: WorkersOption = None,
+    device: DeviceOption = "cpu",
+    changes: SetOption = None,
+) -> None:
+    """Say what a run would compute, what is cached and shared, and the time it would take."""
+    from pomona.cli.wording import duration, rows
+    from pomona.graph.store import LEDGER, Store
+    from pomona.studies.expand import expand
+    from pomona.studies.plan import make_plan
+    from pomona.studies.study import load_study
+
+    checked = load_study(study, preset, changes or ())
+    size = os.cpu_count() or 1 if workers is None else workers
+    population = expand(checked, device)
+    there = (store / LEDGER).is_file()
+    opened = Store(store, create=False) if there else None
+    found = make_plan(population, opened, size)
+    to_run = found.states - found.cached
+    others = f" ({found.from_others} of them asked for by other studies too)" if found.from_others else ""
+    lines = [
+        ("states", f"{found.states:,}: {to_run:,} to run, {found.cached:,} cached{others}"),
+        (
+            "shared",
+            f"{found.shared:,} states serve several arms and save {found.trainings_saved:,} trainings",
+        ),
+        ("trainings", f"{found.trainings:,}, {found.work_steps:,} optimizer steps, engine {found.engine}"),
+        ("measurements", f"{found.measurements:,}"),
+    ]
+    if found.seconds is None:
+        lines.append(("time", "not known: nothing could be measured"))
+    elif to_run or found.measurements:
+        worker = f"{max(size, 1)} worker{'s' if size > 1 else ''}"
+        lines.append(("time", f"about {duration(found.seconds)} with {worker}, from {found.source}"))
+        lines += [("", f"{cost}: {rate:,.0f} steps/s a worker") for cost, rate in sorted(found.rates.items())]
+    else:
+        lines.append(("time", "nothing to run"))
+    count = len(checked.spec.hypotheses)
+    lines.append(("hypotheses", f"{count}, not judged in this version" if count else "none"))
+    arms = {step: len(checked.arms_of(step)) for step in checked.order}
+    steps = ", ".join(f"{step} ({n} arm{'s' if n > 1 else ''})" for step, n in arms.items())
+    lines.insert(0, ("steps", f"{steps}; {checked.spec.replicates} replicates"))
+    typer.echo(f"{checked.name}{f', preset {checked.preset}' if checked.preset else ''}")
+    typer.echo(rows([(f"  {name}", text) for name, text in lines]))
