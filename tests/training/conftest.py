@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,11 +33,12 @@ class Small(nn.Module):
 
 
 class Dropping(Small):
-    """The same with dropout, and noise of NumPy's global generator."""
+    """The same with dropout, and noise of the global generators of NumPy and Python."""
 
     def forward(self, images):
         hidden = torch.relu(torch.max_pool2d(self.norm(self.conv(images)), 2)).flatten(1)
-        return self.fc(torch.dropout(hidden, 0.5, True) + float(np.random.rand()) * 0.01)
+        hidden = torch.dropout(hidden, 0.5, True) * (0.5 + np.random.rand()) * (0.5 + random.random())
+        return self.fc(hidden)
 
 
 @pytest.fixture(scope="session")

@@ -191,9 +191,9 @@ def test_train_random_forward_is_reproducible_and_leaves_global_state_alone(run)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert np.array_equal(np.random.get_state()[1], before[2])
-    with torch.random.fork_rng():
-        torch.manual_seed(99)
-        again = run(module=Dropping(), random_forward=True)
+    # Whatever the rest of the process drew meanwhile makes no difference.
+    torch.rand(1), random.random(), np.random.rand()
+    again = run(module=Dropping(), random_forward=True)
     other = run(module=Dropping(), random_forward=True, dropout_seed=lambda step: step)
     assert _equal(first.weights, again.weights)
     assert not _equal(first.weights, other.weights)

@@ -66,8 +66,9 @@ def nearest(given: str, choices: Iterable[str]) -> str | None:
     >>> nearest("magnitud", ["magnitude", "random"])
     'magnitude'
     """
-    found = difflib.get_close_matches(given.lower(), list(choices), n=1, cutoff=0.5)
-    return found[0] if found else None
+    lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(given.lower(), list(lower), n=1, cutoff=0.5)
+    return lower[found[0]] if found else None
 
 
 def unknown(what: str, given: object, choices: Iterable[str], where: str = "") -> str:

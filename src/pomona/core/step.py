@@ -8,7 +8,7 @@ from typing import Literal
 
 from pomona.core.errors import InputError
 
-_WRITTEN = re.compile(r"^(0|[1-9][0-9]*)(ep|it)$")
+_WRITTEN = re.compile(r"(0|[1-9][0-9]*)(ep|it)")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Step:
         """
         if isinstance(written, Step):
             return written
-        found = _WRITTEN.match(written) if isinstance(written, str) else None
+        found = _WRITTEN.fullmatch(written) if isinstance(written, str) else None
         if found is None:
             hint = f"; did you mean '{written}ep' or '{written}it'?" if str(written).isdigit() else ""
             raise InputError(f"expected epochs as '30ep' or iterations as '500it', got {written!r}{hint}")

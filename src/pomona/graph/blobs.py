@@ -57,8 +57,8 @@ class BlobStore:
         content = pack(arrays, about)
         digest = hashlib.sha256(content).hexdigest()
         target = self.path(digest)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
+        # A file that is there is left alone, unless it is no longer what its name says.
+        if not _holds(target, content):
             write_atomically(target, content, self.temporary)
         tensors = {name: tensor_digest(array) for name, array in arrays.items()}
         return Blob(digest, len(content), tensors)
@@ -86,7 +86,7 @@ def pack(arrays: Arrays, about: Mapping[str, Any] | None = None) -> bytes:
     """Tensors as safetensors bytes, equal for equal content."""
     # One metadata entry only: the format does not fix the order of several.
     described = {"pomona": json.dumps(about or {}, sort_keys=True)}
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, described)
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()}, described)
 
 
 def unpack(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -106,7 +106,7 @@ def unpack(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 def tensor_digest(array: NDArray[Any]) -> str:
     """SHA-256 over the type, the shape and the bytes of one tensor."""
     head = f"{array.dtype.str} {array.shape} ".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(head + array.tobytes()).hexdigest()
 
 
 def write_atomically(target: Path, content: bytes, temporary: Path) -> None:
@@ -117,6 +117,7 @@ def write_atomically(target: Path, content: bytes, temporary: Path) -> None:
     """
     draft = temporary / f"{target.name}.{uuid.uuid4().hex[:8]}"
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir(parents=True, exist_ok=True)
         with open(draft, "wb") as file:
             file.write(content)
@@ -138,6 +139,13 @@ def write_error(target: Path, error: OSError) -> StoreWriteError:
             "then run the same command again."
         )
     return StoreWriteError(f"{target} could not be written: {error.strerror or error}")
+
+
+def _holds(target: Path, content: bytes) -> bool:
+    try:
+        return target.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

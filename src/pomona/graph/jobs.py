@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pomona.core.errors import (
@@ -61,7 +61,7 @@ class Job:
 
     def write(self) -> str:
         """As one line of JSON."""
-        return to_json(asdict(self))
+        return to_json(self)
 
     @classmethod
     def read(cls, line: str) -> Job:
@@ -121,24 +121,34 @@ def load_entry(entry: str) -> Execute:
 def attempt(execute: Execute, job: Job, context: Context) -> Outcome | Failed | Stopped:
     """Execute a job; every way it can end is a value."""
     try:
-        return execute(job, context)
+        return _as_kept(job, execute(job, context))
     except Interrupted:
         return Stopped()
     except StateFailure as error:
         return Failed(error.kind, str(error))
     except StoreError as error:
         return Failed("error", str(error), store_full=isinstance(error, StoreWriteError))
-    except (InputError, PomonaError) as error:
+    except InputError as error:
         return Failed("bad input", str(error), traceback.format_exc())
+    except PomonaError as error:
+        return Failed("error", str(error), traceback.format_exc())
     except MemoryError as error:
         return Failed("out of memory", str(error) or "the machine has no more memory", traceback.format_exc())
     except Exception as error:
         return Failed("error", f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
+def _as_kept(job: Job, outcome: Outcome) -> Outcome | Failed | Stopped:
+    """An outcome in the form it has after the ledger or a pipe; what has none is the job's own fault."""
+    try:
+        return read_result(from_json(write_result(outcome)))
+    except (TypeError, ValueError) as error:
+        raise StateFailure("error", f"what {job.name} found cannot be kept: {error}") from None
+
+
 def write_result(result: Outcome | Failed | Stopped) -> str:
     """A result as one line of JSON."""
-    return to_json({"type": type(result).__name__, "value": asdict(result)})
+    return to_json({"type": type(result).__name__, "value": result})
 
 
 def read_result(raw: Mapping[str, Any]) -> Outcome | Failed | Stopped:

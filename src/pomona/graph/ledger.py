@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pomona.core.errors import StoreError, StoreWriteError
+from pomona.core.errors import StoreError
+from pomona.graph.faults import explained, wrong_format
 from pomona.graph.nodes import Probe, State, from_json, to_json
 from pomona.graph.tables import FORMAT, TABLES
 
@@ -66,15 +67,13 @@ class Ledger:
         self.path = path
         try:
             self.connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self.connection.row_factory = sqlite3.Row
-            found = self.connection.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0 and create and not self._has_tables():
-                self._create()
-            elif found != FORMAT:
-                raise StoreError(_wrong_format(path, found))
-            self.connection.execute("PRAGMA synchronous = FULL")
+            try:
+                self._open(create)
+            except BaseException:
+                self.close()
+                raise
         except sqlite3.Error as error:
-            raise _explained(path, error) from None
+            raise explained(path, error) from None
 
     def close(self) -> None:
         """Give the connection back."""
@@ -92,20 +91,22 @@ class Ledger:
             try:
                 yield self.connection
             except BaseException:
-                self.connection.execute("ROLLBACK")
+                # SQLite has rolled back itself where the disk is full; a second time would hide that error.
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 raise
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            raise _explained(self.path, error) from None
+            raise explained(self.path, error) from None
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
         try:
             return self.connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise _explained(self.path, error) from None
+            raise explained(self.path, error) from None
 
     def plan(self, states: Iterable[State], probes: Iterable[Probe]) -> None:
         """Write down what is to be computed; what is known already stays as it is."""
@@ -175,11 +176,10 @@ class Ledger:
 
     def reopen(self, keys: Iterable[str]) -> None:
         """Take states and probes back to planned, so that they are tried again."""
+        rows = [(key,) for key in keys]
         with self.transaction() as write:
             for table in ("states", "probes"):
-                write.executemany(
-                    f"UPDATE {table} SET status = 'planned' WHERE key = ?", [(k,) for k in keys]
-                )
+                write.executemany(f"UPDATE {table} SET status = 'planned' WHERE key = ?", rows)
 
     def label(self, study: str, rows: Iterable[tuple[str, str, int, int, Mapping[str, str]]]) -> None:
         """Say which states stand for which arm of a study: (state, step, replicate, level, arm) each."""
@@ -249,6 +249,15 @@ class Ledger:
         )
         return {row["cost"]: row["mean"] for row in self.rows(sql)}
 
+    def _open(self, create: bool) -> None:
+        self.connection.row_factory = sqlite3.Row
+        found = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0 and create and not self._has_tables():
+            self._create()
+        elif found != FORMAT:
+            raise StoreError(wrong_format(self.path, found))
+        self.connection.execute("PRAGMA synchronous = FULL")
+
     def _has_tables(self) -> bool:
         return bool(self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall())
 
@@ -279,26 +288,3 @@ def _add_attempt(write: sqlite3.Connection, attempt: Attempt, run: int) -> None:
             attempt.cost,
         ),
     )
-
-
-def _wrong_format(path: Path, found: int) -> str:
-    if found > FORMAT:
-        return (
-            f"{path} is a store of format {found}; this version of Pomona reads format {FORMAT}. "
-            "Use the newer version that wrote it, or name another folder with --store. Nothing was changed."
-        )
-    return f"{path} is an SQLite file but not the ledger of a Pomona store; name another folder with --store"
-
-
-def _explained(path: Path, error: sqlite3.Error) -> StoreError:
-    text = str(error)
-    if "full" in text:
-        return StoreWriteError(
-            f"the disk is full: the ledger {path} could not be written. What was finished is kept: free some "
-            "space, then run the same command again."
-        )
-    if "not a database" in text or "malformed" in text:
-        return StoreError(f"{path} is not a readable ledger ({text}); name another folder with --store")
-    if "locked" in text:
-        return StoreError(f"the ledger {path} is in use by another process that does not let go of it")
-    return StoreError(f"the ledger {path}: {text}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from pomona.core.canonical import Value, probe_key, state_key
@@ -80,17 +81,24 @@ class Graph:
 
     def ancestors(self, key: str) -> Iterator[State]:
         """The state and everything it descends from, nearest first, each once."""
-        waiting, seen = [key], set()
+        waiting, seen = deque([key]), set()
         while waiting:
-            current = waiting.pop(0)
+            current = waiting.popleft()
             if current not in seen:
                 seen.add(current)
                 yield self.states[current]
                 waiting += self.states[current].parents
 
 
-def to_json(value: Value | Mapping[str, Any]) -> str:
-    """A value as JSON that keeps every type: a Step is an object of its own, a float keeps all bits."""
+def to_json(value: object) -> str:
+    """A value as JSON that keeps every type: a Step is an object of its own, a float keeps all bits.
+
+    A record becomes an object of its fields, a tuple a list; only a Step may have the one key ``$step``.
+
+    Raises:
+        TypeError: For a type without a form.
+        ValueError: For NaN and infinities, which JSON has no numbers for.
+    """
     return json.dumps(value, default=_encode, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -102,11 +110,13 @@ def from_json(text: str) -> Any:
 def _encode(value: object) -> object:
     if isinstance(value, Step):
         return {"$step": str(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: getattr(value, entry.name) for entry in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence):
         return list(value)
-    raise TypeError(f"{type(value).__name__} is not a value of a parameter")
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _decode(value: dict[str, Any]) -> Any:

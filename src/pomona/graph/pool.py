@@ -109,18 +109,21 @@ class LocalPool:
         self.selector = selectors.DefaultSelector()
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.pending: dict[int, bytes] = dict.fromkeys(range(size), b"")
+        self.busy: set[int] = set()
 
     def submit(self, worker: int, job: Job) -> None:
         """Send a job; a worker is started at its first one."""
         if worker not in self.processes:
             self._start(worker)
+        self.busy.add(worker)
         # A worker that died since is found by the end of its output.
         self._send(worker, job.write())
 
     def poll(self, timeout_seconds: float) -> Sequence[Event]:
         """What the workers said; the end of one is a failure of its job."""
         events: list[Event] = []
-        for ready, _ in self.selector.select(timeout_seconds):
+        said = self.selector.select(timeout_seconds)
+        for ready, _ in said:
             worker = ready.data
             content = os.read(ready.fd, 1 << 16)
             if not content:
@@ -128,37 +131,36 @@ class LocalPool:
                 continue
             *lines, self.pending[worker] = (self.pending[worker] + content).split(b"\n")
             events += [Event(worker, _read(line)) for line in lines]
+        if not said:
+            # The output of a dead worker does not end while a process that its job started holds it open.
+            gone = [worker for worker, process in self.processes.items() if process.poll() is not None]
+            events += [Event(worker, self._bury(worker)) for worker in gone]
+        self.busy -= {event.worker for event in events if not isinstance(event.what, Progress)}
         return events
 
     def stop(self, grace_seconds: float) -> Sequence[Event]:
         """Let running jobs write their checkpoints, then end the processes."""
-        for worker in self.processes:
+        for worker in self.busy:
             self._send(worker, "stop")
         said: list[Event] = []
-        last: set[int] = set()
         deadline = time.monotonic() + grace_seconds
-        while len(last) < len(self.processes) and time.monotonic() < deadline:
-            for event in self.poll(0.05):
-                said.append(event)
-                if not isinstance(event.what, Progress):
-                    last.add(event.worker)
+        while self.busy and time.monotonic() < deadline:
+            said += self.poll(0.05)
         self.kill()
         return said
 
     def kill(self) -> None:
         """End the processes now."""
         for worker in list(self.processes):
-            process = self.processes.pop(worker)
-            self.selector.unregister(_pipe(process.stdout))
-            process.kill()
-            process.wait()
-            _close(process)
+            self.processes[worker].kill()
+            self._bury(worker)
 
     def _start(self, worker: int) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
         with open(self.logs / f"worker-{worker}.log", "ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pomona.graph.worker", self.entry],
+                # -P: a file in the working folder must not stand in for a module of the same name.
+                [sys.executable, "-P", "-m", "pomona.graph.worker", self.entry],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -179,6 +181,7 @@ class LocalPool:
     def _bury(self, worker: int) -> Failed:
         process = self.processes.pop(worker)
         self.selector.unregister(_pipe(process.stdout))
+        self.busy.discard(worker)
         code = process.wait()
         _close(process)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"

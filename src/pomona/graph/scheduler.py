@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 from pomona.core.errors import FailureKind, StoreWriteError
 from pomona.graph.jobs import Failed, Job, Outcome, Stored
@@ -12,50 +11,14 @@ from pomona.graph.ledger import Attempt
 from pomona.graph.nodes import SNAPSHOT, Graph, Probe, State
 from pomona.graph.pool import Event, Executor, Progress
 from pomona.graph.store import Store
+from pomona.graph.tally import Failure, Tally
+from pomona.graph.waiting import Waiting
+
+__all__ = ["Failure", "Scheduler", "Tally"]
 
 # These end the same way at every try; the others may not, and are tried again by the next run.
 LASTING: tuple[FailureKind, ...] = ("diverged", "layer collapse", "bad input")
 _TRIES_AFTER_LOSS = 3
-
-
-@dataclass
-class Tally:
-    """How far a run is. Counts are of states; probes are counted apart."""
-
-    states: int = 0
-    cached: int = 0
-    done: int = 0
-    failed: int = 0
-    blocked: int = 0
-    probes: int = 0
-    probes_done: int = 0
-    work_steps: int = 0
-    steps_done: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-    workers: dict[int, tuple[str, float]] = field(default_factory=dict)
-
-    @property
-    def steps_per_second(self) -> float:
-        """Optimizer steps a second of all workers since the start."""
-        return self.steps_done / max(time.monotonic() - self.started, 1e-9)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Forecast from the rate so far; None before there is one."""
-        if self.steps_done <= 0:
-            return None
-        return (self.work_steps - self.steps_done) / self.steps_per_second
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A state or probe that failed, and how many descendants wait for it in vain."""
-
-    node: str
-    label: str
-    kind: FailureKind
-    reason: str
-    blocked: int
 
 
 class Scheduler:
@@ -104,7 +67,7 @@ class Scheduler:
             StoreError: The store cannot take results any more; running jobs are asked to stop.
         """
         try:
-            while self._running or self._ready:
+            while self._running or self._waiting.ready:
                 self._dispatch()
                 for event in self.executor.poll(0.1):
                     self._take(event)
@@ -118,68 +81,51 @@ class Scheduler:
     def note(self, worker: int, progress: Progress) -> None:
         """How far a running job is, where it is not said through the executor's events."""
         if worker in self._running:
-            self._note_progress(worker, self._running[worker][0], progress)
+            self._note_progress(worker, progress)
             self.on_change(self.tally)
 
     def _survey(self) -> None:
         """Find what is missing, what it waits for, and how much work lies behind it."""
-        state_status = self.store.ledger.statuses("states")
-        probe_status = self.store.ledger.statuses("probes")
-        done = {k for k, s in state_status.items() if s == "done"}
-        done |= {k for k, s in probe_status.items() if s == "done"}
-        again = _retried(self.store, [*state_status.items(), *probe_status.items()])
-        self.store.ledger.reopen(again)
-        failed = {k for k, s in (*state_status.items(), *probe_status.items()) if s == "failed"} - again
+        ledger, graph = self.store.ledger, self.graph
+        status = {**ledger.statuses("states"), **ledger.statuses("probes")}
+        wanted = (*graph.states, *graph.probes)
+        done = {key for key in wanted if status.get(key) == "done"}
+        failed = {key: _last_failure(self.store, key) for key in wanted if status.get(key) == "failed"}
+        again = {key for key, (kind, _) in failed.items() if kind not in LASTING}
+        ledger.reopen(again)
+        lasting = {key: how for key, how in failed.items() if key not in again}
 
-        self._waits: dict[str, set[str]] = {}
-        self._children: dict[str, list[str]] = {}
-        for key in (*self.graph.states, *self.graph.probes):
-            if key in done or key in failed:
-                continue
-            missing = {parent for parent in self._before(key) if parent not in done}
-            self._waits[key] = missing
-            for parent in missing:
-                self._children.setdefault(parent, []).append(key)
-        self._behind = self._work_behind()
-        self._ready = {key for key, missing in self._waits.items() if not missing}
-        known = [k for k in self.graph.states if k in done]
-        for key, outputs in self.store.ledger.outputs(known).items():
+        missing = [key for key in wanted if key not in done and key not in lasting]
+        needs = {key: [parent for parent in self._before(key) if parent not in done] for key in missing}
+        self._waiting = Waiting(needs, {key: 1.0 + self._work(key) for key in missing})
+        known = [key for key in graph.states if key in done]
+        for key, outputs in ledger.outputs(known).items():
             self._outputs[key] = {name: output.digest for name, output in outputs.items()}
-        self._facts.update(self.store.ledger.facts(known))
-        self._count(done, failed)
+        self._facts.update(ledger.facts(known))
 
-    def _count(self, done: set[str], failed: set[str]) -> None:
         tally = self.tally
-        tally.states = len(self.graph.states)
-        tally.cached = sum(key in done for key in self.graph.states)
-        tally.probes = sum(key in self._waits for key in self.graph.probes)
-        tally.work_steps = sum(s.work_steps for k, s in self.graph.states.items() if k in self._waits)
-        for key in failed:
-            if key in self.graph.states or key in self.graph.probes:
-                kind, reason = _last_failure(self.store, key)
-                self._give_up(key, kind, reason)
-
-    def _work_behind(self) -> dict[str, float]:
-        behind: dict[str, float] = {}
-        for key in reversed(list(self._waits)):
-            state = self.graph.states.get(key)
-            own = 1.0 + (state.work_steps if state else 0)
-            behind[key] = own + max((behind[child] for child in self._children.get(key, ())), default=0.0)
-        return behind
+        tally.states, tally.cached = len(graph.states), len(known)
+        tally.probes = sum(key in needs for key in graph.probes)
+        tally.work_steps = sum(self._work(key) for key in needs)
+        for key, (kind, reason) in lasting.items():
+            self._give_up(key, kind, reason)
 
     def _before(self, key: str) -> tuple[str, ...]:
         state = self.graph.states.get(key)
         return state.parents if state else self.graph.probes[key].states
 
+    def _work(self, key: str) -> int:
+        state = self.graph.states.get(key)
+        return state.work_steps if state else 0
+
     def _dispatch(self) -> None:
         idle = [w for w in range(self.executor.size) if w not in self._running]
         for worker in idle:
-            if not self._ready:
+            if not self._waiting.ready:
                 return
-            key = max(self._ready, key=lambda k: self._behind[k])
-            self._ready.discard(key)
+            key = self._waiting.take()
             self._running[worker] = (key, time.time())
-            self.tally.workers[worker] = (self._label(key), 0.0)
+            self._note_progress(worker, Progress(0, 1))
             self.executor.submit(worker, self._job(key))
 
     def _job(self, key: str) -> Job:
@@ -203,40 +149,35 @@ class Scheduler:
             recipe=state.recipe,
             params=state.params,
             how=state.how,
-            outputs=self._outputs[key],
+            outputs=self._outputs.get(key, {}),
             facts=self._facts.get(key, {}),
             parents=tuple(self._stored(parent, False) for parent in state.parents) if deep else (),
         )
 
     def _snapshots(self, key: str) -> list[State]:
         """The states that are outputs of this one's run and are still missing."""
-        children = [self.graph.states[c] for c in self._children.get(key, ()) if c in self.graph.states]
-        return [child for child in children if child.recipe == SNAPSHOT and child.key in self._waits]
+        children = [self.graph.states[c] for c in self._waiting.children(key) if c in self.graph.states]
+        return [child for child in children if child.recipe == SNAPSHOT]
 
     def _take(self, event: Event) -> None:
         if event.worker not in self._running:
             return  # an idle worker ended; the next job starts another
         key, started = self._running[event.worker]
         if isinstance(event.what, Progress):
-            self._note_progress(event.worker, key, event.what)
+            self._note_progress(event.worker, event.what)
             return
         del self._running[event.worker]
-        self._note_progress(event.worker, key, Progress(0, 1))
-        self.tally.workers.pop(event.worker, None)
+        self.tally.idle(event.worker)
         if isinstance(event.what, Outcome):
             self._finish(key, event, event.what, started)
         elif isinstance(event.what, Failed):
             self._fail(key, event, event.what, started)
         else:
-            self._ready.add(key)
+            self._waiting.put_back(key)
 
-    def _note_progress(self, worker: int, key: str, progress: Progress) -> None:
-        state = self.graph.states.get(key)
-        label, before = self.tally.workers.get(worker, (self._label(key), 0.0))
-        share = progress.done / max(progress.total, 1)
-        if state is not None:
-            self.tally.steps_done += (share - before) * state.work_steps
-        self.tally.workers[worker] = (label, share)
+    def _note_progress(self, worker: int, progress: Progress) -> None:
+        key = self._running[worker][0]
+        self.tally.at(worker, self._label(key), progress.done / max(progress.total, 1), self._work(key))
 
     def _finish(self, key: str, event: Event, outcome: Outcome, started: float) -> None:
         attempt = self._attempt(key, event.worker, started, "done")
@@ -244,7 +185,7 @@ class Scheduler:
         if key in self.graph.probes:
             ledger.commit_probe(key, outcome.measurements, attempt, self.run_number)
             self.tally.probes_done += 1
-            del self._waits[key]
+            self._waiting.finish(key)
             return
         for snapshot in self._snapshots(key):
             outputs = outcome.snapshots.get(str(snapshot.params["at"]))
@@ -257,7 +198,6 @@ class Scheduler:
             ledger.commit_state(snapshot.key, outputs, {}, None, self.run_number)
             self._close(snapshot.key, {o.name: o.digest for o in outputs}, {})
         ledger.commit_state(key, outcome.outputs, outcome.facts, attempt, self.run_number)
-        self.tally.steps_done += self.graph.states[key].work_steps
         self._close(key, {o.name: o.digest for o in outcome.outputs}, outcome.facts)
         self.store.files.drop_checkpoint(key)
 
@@ -265,13 +205,8 @@ class Scheduler:
         """A state is done: its children wait for one less."""
         self._outputs[key], self._facts[key] = outputs, facts
         self.tally.done += 1
-        del self._waits[key]
-        self._ready.discard(key)
-        for child in self._children.get(key, ()):
-            if child in self._waits:
-                self._waits[child].discard(key)
-                if not self._waits[child] and not self._is_running(child):
-                    self._ready.add(child)
+        self.tally.steps_finished += self._work(key)
+        self._waiting.finish(key)
 
     def _fail(self, key: str, event: Event, failed: Failed, started: float) -> None:
         if failed.store_full:
@@ -284,34 +219,16 @@ class Scheduler:
         if final:
             self._give_up(key, failed.kind, failed.reason)
         else:
-            self._ready.add(key)
+            self._waiting.put_back(key)
 
     def _give_up(self, key: str, kind: FailureKind, reason: str) -> None:
         """Record a failure and take everything that descends from it off the list."""
-        lost = {key, *self._descendants(key)}
-        for gone in lost:
-            self._waits.pop(gone, None)
-            self._ready.discard(gone)
-            state = self.graph.states.get(gone)
-            self.tally.work_steps -= state.work_steps if state and gone != key else 0
-        states = sum(gone in self.graph.states for gone in lost)
-        own = key in self.graph.states
-        self.tally.failed += own
-        self.tally.blocked += states - own
-        self.failures.append(Failure(key, self._label(key), kind, reason, states - own))
-
-    def _descendants(self, key: str) -> set[str]:
-        found: set[str] = set()
-        waiting = [key]
-        while waiting:
-            parent = waiting.pop()
-            new = [c for c in self._waits if parent in self._before(c) and c not in found]
-            found.update(new)
-            waiting += new
-        return found
-
-    def _is_running(self, key: str) -> bool:
-        return any(running == key for running, _ in self._running.values())
+        lost = self._waiting.drop(key)
+        self.tally.work_steps -= sum(self._work(gone) for gone in lost)
+        blocked = sum(gone in self.graph.states for gone in lost if gone != key)
+        self.tally.failed += key in self.graph.states
+        self.tally.blocked += blocked
+        self.failures.append(Failure(key, self._label(key), kind, reason, blocked))
 
     def _label(self, key: str) -> str:
         probe = self.graph.probes.get(key)
@@ -335,12 +252,6 @@ class Scheduler:
             work_steps=node.work_steps if isinstance(node, State) else 0,
             cost=node.cost,
         )
-
-
-def _retried(store: Store, statuses: Iterable[tuple[str, str]]) -> set[str]:
-    """Failed nodes whose last failure need not come again."""
-    failed = [key for key, status in statuses if status == "failed"]
-    return {key for key in failed if _last_failure(store, key)[0] not in LASTING}
 
 
 def _last_failure(store: Store, key: str) -> tuple[FailureKind, str]:

@@ -48,9 +48,13 @@ def main(entry: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a user's code prints goes to the log, not between the answers
     sys.stdout = os.fdopen(1, "w", buffering=1)
+    orders = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # and it cannot read a job away
+    os.close(nothing)
     context = PipeContext(answers)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(jobs, context.stop), daemon=True).start()
+    threading.Thread(target=_listen, args=(orders, jobs, context.stop), daemon=True).start()
     execute = load_entry(entry)
     while True:
         line = jobs.get()
@@ -58,8 +62,8 @@ def main(entry: str) -> None:
         context.say(write_result(result))
 
 
-def _listen(jobs: queue.SimpleQueue[str], stop: threading.Event) -> None:
-    for raw in sys.stdin.buffer:
+def _listen(orders: BinaryIO, jobs: queue.SimpleQueue[str], stop: threading.Event) -> None:
+    for raw in orders:
         line = raw.decode()
         if line.startswith("stop"):
             stop.set()

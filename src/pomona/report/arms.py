@@ -1,0 +1,140 @@
+"""The arms that a report shows: how each is called and drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pomona.studies.expand import Point, Population
+
+Place = tuple[str, tuple[str, ...]]
+
+# Okabe and Ito's colours, told apart by colour-blind readers and in print; wine in place of their yellow,
+# which is too pale on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right")
+_LONGEST = 44
+_MOST_PANELS = 8
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One curve of a figure: a step with labels for its factors.
+
+    Args:
+        step: Name of the step.
+        labels: Label by factor, of the factors that the step reaches.
+        name: What figures and tables call it: only what tells it from the others, and not too long.
+        full: What ``Results.distances`` calls it: all of its labels.
+        colour: Of its curve; arms of one panel differ in it.
+        shape: Of its points; the same.
+        panel: Title of the panel that it is drawn in; empty where one panel holds all arms.
+    """
+
+    step: str
+    labels: Mapping[str, str]
+    name: str
+    full: str
+    colour: str
+    shape: str
+    panel: str
+
+    @property
+    def place(self) -> Place:
+        """Step and labels, as a key."""
+        return place_of(self.step, self.labels)
+
+
+def place_of(step: str, labels: Mapping[str, str]) -> Place:
+    """Step and labels of an arm, as a key."""
+    return step, tuple(labels.values())
+
+
+def shown_arms(population: Population) -> list[Arm]:
+    """The arms of a study in its order, less those whose states are all the start of other arms.
+
+    The dense network that every arm is pruned from is level 0 of each of them, and no arm of its own.
+    """
+    groups: dict[Place, list[Point]] = {}
+    for point in population.points:
+        groups.setdefault(place_of(point.step, point.arm), []).append(point)
+    chosen = [group[0] for group in groups.values() if not _starts_others(group, population.points)]
+    names = _names(chosen)
+    styles = _styles(chosen)
+    return [
+        Arm(point.step, dict(point.arm), name, " ".join(point.arm.values()) or point.step, *style)
+        for point, name, style in zip(chosen, names, styles, strict=True)
+    ]
+
+
+def varying(arms: Iterable[Mapping[str, str]]) -> list[str]:
+    """Factors that have more than one label among some arms."""
+    labels: dict[str, set[str]] = {}
+    for arm in arms:
+        for factor, label in arm.items():
+            labels.setdefault(factor, set()).add(label)
+    return [factor for factor, found in labels.items() if len(found) > 1]
+
+
+def shorten(names: Sequence[str], longest: int = _LONGEST) -> list[str]:
+    """Names with the middle of long ones left out, and still all different.
+
+    >>> shorten(["a" * 30 + "b" * 30, "short"], 11)
+    ['aaaaaa…bbbb', 'short']
+    """
+    cut = [
+        name if len(name) <= longest else name[: longest - longest // 2] + "…" + name[1 - longest // 2 :]
+        for name in names
+    ]
+    seen: Counter[str] = Counter()
+    found = []
+    for name in cut:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return found
+
+
+def _starts_others(group: Sequence[Point], points: Sequence[Point]) -> bool:
+    step = group[0].step
+    elsewhere = {p.state.key for p in points if p.step != step}
+    return all(point.level == 0 and point.state.key in elsewhere for point in group)
+
+
+def _names(points: Sequence[Point]) -> list[str]:
+    several_steps = len({point.step for point in points}) > 1
+    factors = varying(point.arm for point in points)
+    found = []
+    for point in points:
+        # A step that lacks a factor of the others is told apart by its name.
+        labels = ", ".join(label for factor, label in point.arm.items() if factor in factors)
+        found.append(": ".join(part for part in (point.step if several_steps else "", labels) if part))
+    return shorten([name or point.step for name, point in zip(found, points, strict=True)])
+
+
+def _styles(points: Sequence[Point]) -> list[tuple[str, str, str]]:
+    """Colour, shape and panel: one colour an arm while there are enough, and panels beyond."""
+    if len(points) <= len(PALETTE):
+        return [_style(i, "") for i in range(len(points))]
+    counts = {f: len({p.arm.get(f, "") for p in points}) for f in varying(p.arm for p in points)}
+    # Arms that share the factor of the colours stay comparable across panels.
+    for factor in sorted(counts, key=lambda f: counts[f], reverse=True):
+        rests = list(dict.fromkeys(_rest(p, factor, counts) for p in points))
+        if counts[factor] <= len(PALETTE) and len(rests) <= _MOST_PANELS:
+            labels = list(dict.fromkeys(p.arm.get(factor, "") for p in points))
+            return [_style(labels.index(p.arm.get(factor, "")), _rest(p, factor, counts)) for p in points]
+    size = len(PALETTE)
+    last = len(points)
+    return [
+        _style(i % size, f"arms {i // size * size + 1} to {min(last, (i // size + 1) * size)} of {last}")
+        for i in range(last)
+    ]
+
+
+def _style(index: int, panel: str) -> tuple[str, str, str]:
+    return PALETTE[index], SHAPES[index], panel
+
+
+def _rest(point: Point, factor: str, varied: Iterable[str]) -> str:
+    labels = [f"{name}: {point.arm[name]}" for name in varied if name != factor and name in point.arm]
+    return ", ".join([*labels, *([] if labels else [point.step])])

@@ -1,0 +1,270 @@
+"""Identity and sharing. The golden keys guard every store there is: a change here recomputes all of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from pomona.core.canonical import digest
+from pomona.core.errors import InputError
+from pomona.core.schema import Late
+from pomona.studies.document import parse_document
+from pomona.studies.expand import Population, expand
+from pomona.studies.study import check_study, load_study, parse_study
+from pomona.training.config import Train
+
+from .conftest import SMALL, small_study
+
+
+def by_recipe(population: Population) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for state in population.graph.states.values():
+        found.setdefault(state.recipe, []).append(state.key)
+    return found
+
+
+def test_keys_of_the_library_study_are_golden() -> None:
+    population = expand(load_study("iterative-pruning", "quick"))
+    points = {(p.step, p.replicate, p.level, p.arm.get("method")): p for p in population.points}
+    dense = points["dense", 0, 0, None]
+    assert dense.start.key == GOLDEN["init"]
+    assert dense.state.key == GOLDEN["dense"]
+    for method in ("l1-unstructured", "l1-structured", "random-unstructured"):
+        point = points["ticket", 1, 2, method]
+        assert [point.masked.key, point.start.key, point.state.key] == GOLDEN[method], method
+    assert points["ticket", 1, 2, "l1-unstructured"].probes["test"].key == GOLDEN["evaluate"]
+
+
+def test_quick_study_has_the_states_it_should() -> None:
+    population = expand(load_study("iterative-pruning", "quick"))
+    counts = {recipe: len(keys) for recipe, keys in by_recipe(population).items()}
+    assert counts == {"init": 3, "train": 3 + 3 * 3 * 12, "prune": 3 * 3 * 12, "treat": 3 * 3 * 12}
+    assert sum(s.work_steps for s in population.graph.states.values()) == 111 * 1875
+    assert len(population.points) == 3 + 3 * 3 * 13
+
+
+def test_full_study_is_the_size_of_its_arms() -> None:
+    population = expand(load_study("iterative-pruning"))
+    # 4 methods rewound, 2 of them finetuned and sigma-signed: 8 arms of 20 levels, and one dense run each.
+    assert len(by_recipe(population)["train"]) == 5 * (1 + 8 * 20)
+
+
+def test_dense_run_is_shared_by_all_arms() -> None:
+    population = expand(small_study())
+    dense = {p.state.key for p in population.points if p.step == "dense"}
+    first = {p.state.key for p in population.points if p.step == "ticket" and p.level == 0}
+    assert dense == first
+    assert len(dense) == 2
+
+
+def test_more_replicates_and_levels_keep_every_key() -> None:
+    small = expand(small_study())
+    more = expand(
+        parse_study(SMALL.replace("replicates: 2", "replicates: 3").replace("repeat: 3", "repeat: 5"))
+    )
+    assert set(small.graph.states) < set(more.graph.states)
+    assert set(small.graph.probes) < set(more.graph.probes)
+
+
+def test_name_of_study_arms_and_steps_are_in_no_key() -> None:
+    text = SMALL.replace("study: small", "study: other").replace("late:", "reset:")
+    text = text.replace("dense", "base").replace("ticket", "pruned").replace("treatment", "weights-then")
+    assert set(expand(parse_study(text)).graph.states) == set(expand(small_study()).graph.states)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ("lr: 0.1", "lr: 0.1000000001", {"init"}),
+        ("amount: 20%", "amount: 21%", {"init", "dense"}),
+        ("momentum: 0.9", "momentum: 0.8", {"init"}),
+        ("validation: 100", "validation: 101", {"init"}),
+        ("hidden: 30-20", "hidden: 30-21", set()),
+        ("batch_size: 32", "batch_size: 31", {"init"}),
+    ],
+)
+def test_a_changed_hyperparameter_changes_only_what_descends_from_it(
+    old: str, new: str, kept: set[str]
+) -> None:
+    text = SMALL.replace("{method: $method}", "{method: $method, amount: 20%}")
+    before, after = expand(parse_study(text)), expand(parse_study(text.replace(old, new)))
+    shared = set(before.graph.states) & set(after.graph.states)
+    dense = {p.state.key for p in before.points if p.step == "dense"}
+    init = {p.start.key for p in before.points if p.step == "dense"}
+    expected = (init if "init" in kept else set()) | (dense if "dense" in kept else set())
+    # The snapshot that late resetting goes back to is a moment of the dense run.
+    moments = (
+        {k for k, s in before.graph.states.items() if s.recipe == "snapshot"} if "dense" in kept else set()
+    )
+    assert shared == expected | moments
+
+
+def test_written_forms_of_the_same_value_share_keys() -> None:
+    text = SMALL.replace("{method: $method}", "{method: $method, amount: 20%}")
+    for old, new in (
+        ("amount: 20%", "amount: 0.2"),
+        ("lr: 0.1", "lr: 1e-1"),
+        ("init: {name: fc", "init: {distribution: torch, name: fc"),
+    ):
+        assert set(expand(parse_study(text.replace(old, new))).graph.states) == set(
+            expand(parse_study(text)).graph.states
+        ), new
+
+
+def test_a_field_added_with_its_old_behaviour_changes_no_key() -> None:
+    class TrainLater(Train):
+        label_smoothing: Annotated[float, Late(0.0)] = 0.0
+
+    fields = {"optimizer": {"sgd": {"lr": 0.1}}, "batch_size": 32, "duration": "2ep"}
+    old, later = Train.model_validate(fields), TrainLater.model_validate(fields)
+    assert digest(old.identity()) == digest(later.identity())
+    used = TrainLater.model_validate({**fields, "label_smoothing": 0.1})
+    assert digest(used.identity()) != digest(old.identity())
+
+
+def test_a_key_holds_only_the_seeds_it_consumes() -> None:
+    population = expand(small_study())
+    seeds = {}
+    for state in population.graph.states.values():
+        seeds.setdefault(state.recipe, set()).add(tuple(sorted(state.params.get("seeds", {}))))  # type: ignore[arg-type]
+    assert seeds["init"] == {("init",)}
+    assert seeds["train"] == {("order", "split")}
+    assert seeds["prune"] == {(), ("mask",)}
+    assert seeds["treat"] == {()}
+
+
+def test_a_held_stream_is_shared_by_the_replicates() -> None:
+    held = expand(parse_study(SMALL.replace("replicates: 2", "replicates: 2\nhold: {init: 0}")))
+    assert len(by_recipe(held)["init"]) == 1
+    assert len({p.state.key for p in held.points if p.step == "dense"}) == 2
+
+
+def test_device_is_another_engine_and_nothing_else() -> None:
+    cpu, cuda = expand(small_study()), expand(small_study(), "cuda")
+    assert set(by_recipe(cpu)["init"]) == set(by_recipe(cuda)["init"])
+    assert not set(by_recipe(cpu)["train"]) & set(by_recipe(cuda)["train"])
+
+
+def test_rewinding_late_goes_back_to_a_snapshot_of_the_dense_run() -> None:
+    population = expand(small_study())
+    late = [p for p in population.points if p.arm.get("treatment") == "late" and p.level == 2]
+    dense = {p.replicate: p.state.key for p in population.points if p.step == "dense"}
+    for point in late:
+        target = population.graph.states[point.start.parents[1]]
+        assert target.recipe == "snapshot"
+        assert target.parents == (dense[point.replicate],)
+
+
+def test_the_key_of_a_run_does_not_depend_on_its_snapshots() -> None:
+    without = expand(parse_study(SMALL.replace(", late: {rewind: 20it}", "")))
+    assert set(without.graph.states) < set(expand(small_study()).graph.states)
+
+
+SELECTORS = """
+study: selectors
+let: {train: {t: {optimizer: {sgd: {lr: 0.1}}, batch_size: 32, duration: 1ep}}}
+factors: {task: [digits, twice], kind: [l1-unstructured, random-unstructured]}
+steps:
+  base: {init: fc, on: digits, train: t}
+  ticket: {from: base, repeat: 2, prune: {method: $kind}, treat: rewind, on: digits, train: t}
+  super: {weights: base@0, mask: {score: base, method: $kind, levels: 3}, on: digits, train: none}
+  later: {weights: base@10it, mask: {of: ticket, level: 2}, on: digits, train: t}
+  other: {init: fc, mask: {of: ticket, kind: random-unstructured}, on: digits, train: t}
+  agreed: {init: fc, mask: {of: ticket, over: kind, join: all}, on: digits, train: t}
+where: [task == digits]
+"""
+
+
+def test_selectors_reach_levels_moments_bound_factors_and_joins() -> None:
+    text = SELECTORS.replace("task: [digits, twice], ", "").replace("where: [task == digits]\n", "")
+    population = expand(parse_study(text))
+    points: dict[str, list] = {}
+    for point in population.points:
+        points.setdefault(point.step, []).append(point)
+    supers = points["super"]
+    assert [p.level for p in supers] == [1, 2, 3, 1, 2, 3]
+    assert all(p.state.recipe == "treat" and p.run is None for p in supers)
+    assert {p.start.parents[1] for p in supers} == {points["base"][0].start.key}
+    # A mask found by pruning one state again and again, without training in between.
+    chain = [population.graph.states[supers[2].masked.parents[0]].recipe, supers[2].masked.recipe]
+    assert chain == ["prune", "prune"]
+    assert {population.graph.states[p.start.parents[1]].recipe for p in points["later"]} == {"snapshot"}
+    assert [p.level for p in points["later"]] == [2, 2]
+    ticket = {(p.arm["kind"], p.level): p for p in points["ticket"]}
+    assert [p.masked.key for p in points["other"]] == [
+        ticket["random-unstructured", level].masked.key for level in (1, 2)
+    ]
+    assert [p.masked.recipe for p in points["agreed"]] == ["join", "join"]
+    wanted = tuple(ticket[kind, 2].masked.key for kind in ("l1-unstructured", "random-unstructured"))
+    assert points["agreed"][1].masked.parents == wanted
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("weights: base@10it", "weights: base@9ep", "there is no step 9ep in a training of 1ep"),
+        ("level: 2}", "level: 7}", "step 'ticket' has no level 7; it ends at 2"),
+    ],
+)
+def test_selector_that_finds_nothing_says_what_there_is(old: str, new: str, message: str) -> None:
+    text = SELECTORS.replace("task: [digits, twice], ", "").replace("where: [task == digits]\n", "")
+    with pytest.raises(InputError, match=message):
+        expand(parse_study(text.replace(old, new)))
+
+
+def test_users_model_is_known_by_its_source_and_not_by_its_place(tmp_path: Path) -> None:
+    keys = []
+    for folder, source in (
+        ("a", "import torch\ndef net():\n    return torch.nn.Linear(2, 2)\n"),
+        ("b", "import torch\n\n# a comment\ndef net():\n    'doc'\n    return torch.nn.Linear(2,  2)\n"),
+        ("c", "import torch\ndef net():\n    return torch.nn.Linear(2, 3)\n"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(source)
+        text = SMALL.replace("{name: fc, options: {hidden: 30-20}}", "mine.py:net")
+        study = check_study(parse_document(text, "s.yaml", tmp_path / folder))
+        keys.append(set(expand(study).graph.states))
+    assert keys[0] == keys[1]
+    assert not keys[0] & keys[2]
+
+
+def test_users_network_may_draw_random_numbers_so_its_dropout_seed_counts(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def net():\n    pass\n")
+    text = SMALL.replace("{name: fc, options: {hidden: 30-20}}", "mine.py:net")
+    population = expand(check_study(parse_document(text, "s.yaml", tmp_path)))
+    train = next(s for s in population.graph.states.values() if s.recipe == "train")
+    assert train.params["seeds"] == {"order": 0, "split": 0, "dropout": 0}
+
+
+def test_expansion_imports_no_torch() -> None:
+    code = (
+        "import sys; from pomona.studies.study import load_study; from pomona.studies.expand import expand;"
+        "expand(load_study('iterative-pruning', 'quick')); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+GOLDEN: dict[str, object] = {
+    "init": "d865c8e0e6b64c5e0ec7709c0ee1ae0527b98331ce330cf625adfc2dca2373ba",
+    "dense": "c215099a1749628a0ee2f54f09e692b93f9fbabac394ff7b3af17404fc0370ad",
+    "evaluate": "012020362f13e9b90c45f8d1a93fa9c5cd8bfb13860b05c354654951ffd5fb8e",
+    "l1-unstructured": [
+        "ec29329fe2fd3a33055200f9e207a47201f08720d01156753f3c0f198b7b6b6a",
+        "d9cab200c439b9b09decb79e5b2c8e3e939ac2f6e196c4c3e44b4a48108166be",
+        "9c123aa5b772c64bbfdc556a8e9b4612e90f56a8d04599b1343602e1cff29d18",
+    ],
+    "l1-structured": [
+        "c3f89a6e1672171480f24659a8a9ce0ea2d9e1f4b5f6706cb79b196572a064ad",
+        "01a1c01231ac13113b4faaf62a111a266d215aa186d8b768854e2627acf0bdca",
+        "2b6121431d7c9c9c3d045c18e9366dc4e5f19e6d7c1f1bc34f6a182fd8c39afb",
+    ],
+    "random-unstructured": [
+        "6656b85938c3b768ad535ac4a0ecc612ace170436e4165212b70570b8d2ddff0",
+        "1c79f4f788e6341368be900bbd71f8b4924ca16c328408f0cdb661e1d327384c",
+        "0395c72a5f21fe8b3191a8ef53d37fad384fe1ec87e05e2c188c0d48ab6b1cd5",
+    ],
+}
