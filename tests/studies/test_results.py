@@ -43,16 +43,12 @@ def test_accuracy_is_that_of_the_loaded_module(small_results: Results) -> None:
 
     data = load("digits")
     module = small_results.module(level=3, method="l1-structured", treatment="rewind", replicate=1)
-    inputs = (torch.from_numpy(np.array(data.test_images)).double() / 255 - data.info.mean[0]) / data.info.sd[
-        0
-    ]
+    images = torch.from_numpy(np.array(data.test_images)).double()
+    inputs = (images / 255 - data.info.mean[0]) / data.info.sd[0]
     predicted = module(inputs.float()).argmax(1).numpy()
     point = small_results.point(level=3, method="l1-structured", treatment="rewind", replicate=1)
-    value = (
-        small_results.frame()
-        .query("state == @point.state.key and quantity == 'accuracy' and part == 'test'")
-        .value.iloc[0]
-    )
+    frame = small_results.frame().query("quantity == 'accuracy' and part == 'test'")
+    value = frame[frame.state == point.state.key].value.iloc[0]
     assert value == pytest.approx((predicted == data.test_labels).mean(), abs=1e-12)
 
 

@@ -30,6 +30,7 @@ class Arm:
         colour: Of its curve; arms of one panel differ in it.
         shape: Of its points; the same.
         panel: Title of the panel that it is drawn in; empty where one panel holds all arms.
+        short: What the legend of its panel calls it.
     """
 
     step: str
@@ -39,6 +40,7 @@ class Arm:
     colour: str
     shape: str
     panel: str
+    short: str
 
     @property
     def place(self) -> Place:
@@ -61,10 +63,9 @@ def shown_arms(population: Population) -> list[Arm]:
         groups.setdefault(place_of(point.step, point.arm), []).append(point)
     chosen = [group[0] for group in groups.values() if not _starts_others(group, population.points)]
     names = _names(chosen)
-    styles = _styles(chosen)
     return [
         Arm(point.step, dict(point.arm), name, " ".join(point.arm.values()) or point.step, *style)
-        for point, name, style in zip(chosen, names, styles, strict=True)
+        for point, name, style in zip(chosen, names, _styles(chosen, names), strict=True)
     ]
 
 
@@ -78,21 +79,23 @@ def varying(arms: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def shorten(names: Sequence[str], longest: int = _LONGEST) -> list[str]:
-    """Names with the middle of long ones left out, and still all different.
+    """Different names with the middle of long ones left out, and still all different.
 
     >>> shorten(["a" * 30 + "b" * 30, "short"], 11)
     ['aaaaaa…bbbb', 'short']
     """
-    cut = [
-        name if len(name) <= longest else name[: longest - longest // 2] + "…" + name[1 - longest // 2 :]
-        for name in names
-    ]
     seen: Counter[str] = Counter()
     found = []
-    for name in cut:
+    for name in shorten_each(names, longest):
         seen[name] += 1
         found.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
     return found
+
+
+def shorten_each(names: Sequence[str], longest: int = _LONGEST) -> list[str]:
+    """Names with the middle of long ones left out."""
+    head, tail = longest - longest // 2, longest // 2 - 1
+    return [n if len(n) <= longest else f"{n[:head]}…{n[len(n) - tail :]}" for n in names]
 
 
 def _starts_others(group: Sequence[Point], points: Sequence[Point]) -> bool:
@@ -112,29 +115,32 @@ def _names(points: Sequence[Point]) -> list[str]:
     return shorten([name or point.step for name, point in zip(found, points, strict=True)])
 
 
-def _styles(points: Sequence[Point]) -> list[tuple[str, str, str]]:
-    """Colour, shape and panel: one colour an arm while there are enough, and panels beyond."""
-    if len(points) <= len(PALETTE):
-        return [_style(i, "") for i in range(len(points))]
-    counts = {f: len({p.arm.get(f, "") for p in points}) for f in varying(p.arm for p in points)}
+def _styles(points: Sequence[Point], names: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Colour, shape, panel and short name: one colour an arm while there are enough, and panels beyond."""
+    most, count = len(PALETTE), len(points)
+    if count <= most:
+        return [_style(i, "", name) for i, name in enumerate(names)]
+    labels = {f: list(dict.fromkeys(p.arm.get(f, "") for p in points)) for f in varying(p.arm for p in points)}
     # Arms that share the factor of the colours stay comparable across panels.
-    for factor in sorted(counts, key=lambda f: counts[f], reverse=True):
-        rests = list(dict.fromkeys(_rest(p, factor, counts) for p in points))
-        if counts[factor] <= len(PALETTE) and len(rests) <= _MOST_PANELS:
-            labels = list(dict.fromkeys(p.arm.get(factor, "") for p in points))
-            return [_style(labels.index(p.arm.get(factor, "")), _rest(p, factor, counts)) for p in points]
-    size = len(PALETTE)
-    last = len(points)
-    return [
-        _style(i % size, f"arms {i // size * size + 1} to {min(last, (i // size + 1) * size)} of {last}")
-        for i in range(last)
-    ]
+    for factor in sorted(labels, key=lambda f: len(labels[f]), reverse=True):
+        own = [point.arm.get(factor, "") for point in points]
+        rests = shorten_each([_rest(point, factor, labels) for point in points])
+        unique = len(set(zip(own, rests, strict=True))) == count
+        if unique and len(labels[factor]) <= most and len(set(rests)) <= _MOST_PANELS:
+            called = dict(zip(labels[factor], shorten(labels[factor]), strict=True))
+            indices = [labels[factor].index(label) for label in own]
+            return [
+                _style(i, rest, called[label] or rest)
+                for i, rest, label in zip(indices, rests, own, strict=True)
+            ]
+    panels = [f"arms {i // most * most + 1} to {min(count, i // most * most + most)}" for i in range(count)]
+    return [_style(i % most, panels[i], names[i]) for i in range(count)]
 
 
-def _style(index: int, panel: str) -> tuple[str, str, str]:
-    return PALETTE[index], SHAPES[index], panel
+def _style(index: int, panel: str, short: str) -> tuple[str, str, str, str]:
+    return PALETTE[index], SHAPES[index], panel, short
 
 
 def _rest(point: Point, factor: str, varied: Iterable[str]) -> str:
     labels = [f"{name}: {point.arm[name]}" for name in varied if name != factor and name in point.arm]
-    return ", ".join([*labels, *([] if labels else [point.step])])
+    return ", ".join(labels) or point.step

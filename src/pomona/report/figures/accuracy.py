@@ -37,17 +37,20 @@ def accuracy_figure(evidence: Evidence) -> Figure | None:
     ranges = {"": whole} if zoom is None else {"whole range": whole, f"above {zoom:.0%}": (zoom, whole[1])}
     groups = panels(evidence.arms)
     size = (780, 350) if len(groups) * len(ranges) == 1 else (400, 320)
+    # Arms of other panels have colours of their own; panels that only enlarge share one legend.
+    legend_width = 880 if len(groups) == 1 else 430
     drawn = [
-        _panel(data, arms, limits, size).properties(title=", ".join(t for t in (group, name) if t))
+        _panel(evidence, data, arms, limits, legend_width)
+        .properties(width=size[0], height=size[1])
+        .properties(title=alt.Title(", ".join(t for t in (group, name) if t), fontSize=13))
         for group, arms in groups.items()
         for name, limits in ranges.items()
     ]
     title = "Test accuracy against density"
     chart: alt.TopLevelMixin = drawn[0].properties(title=title)
     if len(drawn) > 1:
-        # Arms of other panels have colours of their own; panels that only enlarge share one legend.
         resolve = "shared" if len(groups) == 1 else "independent"
-        chart = alt.concat(*drawn, columns=2, title=alt.Title(title, fontSize=15))
+        chart = alt.concat(*drawn, columns=2, title=title)
         chart = chart.resolve_scale(color=resolve, shape=resolve)
     text = "Density is the share of all prunable weights that the mask keeps. " + reading(evidence)
     if zoom is not None:
@@ -68,13 +71,17 @@ def zoom_from(low: float, best: float) -> float | None:
 
 
 def _panel(
-    data: pd.DataFrame, arms: Sequence[Arm], limits: tuple[float, float], size: tuple[int, int]
+    evidence: Evidence,
+    data: pd.DataFrame,
+    arms: Sequence[Arm],
+    limits: tuple[float, float],
+    legend_width: int,
 ) -> alt.LayerChart:
     import altair as alt
 
     x = log_density("density", _X, data["density"].min())
     y = shares("accuracy", "test accuracy", limits)
-    drawn = curves(data, arms, "accuracy", x, y, 880 if size[0] > 500 else 430)
+    drawn = curves(alt.Chart(data), evidence, arms, x, y, legend_width)
     chance = data.loc[data["series"] == "chance", "accuracy"]
     if len(chance) and limits[0] <= chance.max():
         level = alt.Chart(data).transform_filter("datum.series == 'chance'")
@@ -83,7 +90,7 @@ def _panel(
         label = label.encode(x=alt.value(0), y=y, text="label:N")
         label = label.transform_calculate(label="'chance, ' + format(datum.accuracy, '.2%')")
         drawn = alt.layer(line, label, drawn)
-    return drawn.properties(width=size[0], height=size[1])
+    return drawn
 
 
 def _with_chance(evidence: Evidence, data: pd.DataFrame) -> pd.DataFrame:

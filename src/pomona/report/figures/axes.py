@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,14 @@ def ticks(lowest: float) -> list[float]:
     return [value for value in values if value >= lowest]
 
 
+def log_shares(field: str, title: str, lowest: float) -> alt.Y:
+    """A share on a log axis, in percent."""
+    import altair as alt
+
+    scale = alt.Scale(type="log", domain=[lowest, 1.12], nice=False)
+    return alt.Y(f"{field}:Q", title=title, axis=alt.Axis(format="~%", values=ticks(lowest)), scale=scale)
+
+
 def shares(field: str, title: str, domain: Sequence[float]) -> alt.Y:
     """A share between two limits on a linear axis, in percent."""
     import altair as alt
@@ -60,7 +69,8 @@ def arm_channels(arms: Iterable[Arm], width: int) -> dict[str, Any]:
 
     shown = list(arms)
     names = [arm.name for arm in shown]
-    box = alt.Legend(**legend(names, width))
+    short = {arm.name: arm.short for arm in shown}
+    box = alt.Legend(**legend(list(short.values()), width), labelExpr=f"{json.dumps(short)}[datum.label]")
     colours = alt.Scale(domain=names, range=[arm.colour for arm in shown])
     shapes = alt.Scale(domain=names, range=[arm.shape for arm in shown])
     return {

@@ -39,32 +39,30 @@ def curve_data(evidence: Evidence, quantity: str, part: str = "", layer: str = "
 
 
 def curves(
-    data: pd.DataFrame, arms: Sequence[Arm], quantity: str, x: alt.X, y: alt.Y, legend_width: int
+    chart: alt.Chart, evidence: Evidence, arms: Sequence[Arm], x: alt.X, y: alt.Y, legend_width: int
 ) -> alt.LayerChart:
     """Draw what ``curve_data`` gave of some arms, which differ in colour.
 
     Args:
-        data: All of it.
+        chart: A chart of it.
+        evidence: The study.
         arms: Those that are drawn.
-        quantity: The column that is drawn.
         x: Density.
         y: The quantity.
         legend_width: Room for the legend, in points.
     """
     import altair as alt
 
-    chart = alt.Chart(data)
-    names = [arm.name for arm in arms]
     channels = arm_channels(arms, legend_width)
     colour = channels["color"]
-    drawn = alt.FieldOneOfPredicate(field="arm", oneOf=names)
-    means = chart.transform_filter(drawn).transform_filter("datum.series == 'mean'")
-    singles = chart.transform_filter(drawn).transform_filter("datum.series == 'replicate'")
-    band = alt.Y("low:Q", scale=y["scale"])
+    own = chart.transform_filter(alt.FieldOneOfPredicate(field="arm", oneOf=[arm.name for arm in arms]))
+    means = own.transform_filter("datum.series == 'mean'")
+    singles = own.transform_filter("datum.series == 'replicate'")
+    band = means.transform_filter("isValid(datum.low)").mark_area(
+        opacity=0.16 if len(arms) <= 4 else 0.08, clip=True
+    )
     return alt.layer(
-        means.transform_filter("isValid(datum.low)")
-        .mark_area(opacity=0.16 if len(arms) <= 4 else 0.08, clip=True)
-        .encode(x=x, y=band, y2="high:Q", color=colour),
+        *([band.encode(x=x, y=alt.Y("low:Q", scale=y["scale"]), y2="high:Q", color=colour)] * has_bands(evidence)),
         singles.mark_line(strokeWidth=0.8, opacity=0.45, clip=True).encode(
             x=x, y=y, detail="replicate:O", color=colour
         ),
@@ -73,13 +71,16 @@ def curves(
     )
 
 
-def reading(
-    evidence: Evidence,
-    single: str = "Thin lines",
-    mean: str = "the thick line with points",
-    interval: str = "the band",
-) -> str:
+def has_bands(evidence: Evidence) -> bool:
+    """Whether intervals are drawn. Those of two replicates are 12.7 standard errors wide to either side."""
+    return evidence.replicates > 2
+
+
+def reading(evidence: Evidence, single: str = "Thin lines", mean: str = "the thick line with points") -> str:
     """How replicates, means and intervals are drawn, in words."""
     if evidence.replicates == 1:
         return "One replicate: there is no interval."
-    return f"{single} are replicates, {mean} is their mean, {interval} its 95 % t interval."
+    text = f"{single} are replicates, {mean} is their mean"
+    if has_bands(evidence):
+        return f"{text}, the band its 95 % t interval."
+    return f"{text}. The interval of two replicates would fill the figure; the table gives it."

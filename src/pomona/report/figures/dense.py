@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pomona.report.evidence import Evidence
-from pomona.report.figures.curves import reading
 from pomona.report.figures.figure import Figure
 
 if TYPE_CHECKING:
@@ -39,11 +38,17 @@ def dense_figure(evidence: Evidence, data: pd.DataFrame) -> Figure:
     )
     pruned = any(point.level for point in evidence.population.points)
     first = "No pruned state has been measured." if pruned else "Nothing is pruned in this study."
-    caption = f"{first} {reading(evidence, 'Ticks', 'the point', 'the line')}"
+    caption = f"{first} {_reading(evidence)}"
     title = "Test accuracy of dense networks"
     return Figure(
         "accuracy", title, caption, data, drawn.properties(title=title, width=680, height=alt.Step(36))
     )
+
+
+def _reading(evidence: Evidence) -> str:
+    if evidence.replicates == 1:
+        return "One replicate: there is no interval."
+    return "Ticks are replicates, the point is their mean, the line its 95 % t interval."
 
 
 def _limits(data: pd.DataFrame) -> list[float]:
