@@ -10,9 +10,9 @@ def duration(seconds: float) -> str:
     """Seconds in words.
 
     >>> duration(0.034), duration(14.2), duration(250), duration(7300)
-    ('0.03 s', '14 s', '4 min 10 s', '2 h 2 min')
+    ('0.03 s', '14 s', '4 min 10 s', '2 h 1 min')
     """
-    if seconds < 10:
+    if seconds < 1:
         return f"{seconds:.2f} s"
     whole = round(seconds)
     if whole < 60:
