@@ -412,3 +412,61 @@ def test_workers_are_gone_after_an_interrupt(tmp_path: Path) -> None:
     process.wait(timeout=30)
     for pid in children:
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+
+
+TRANSFER = """
+study: transfer
+let: {train: {t: {optimizer: {sgd: {lr: 0.1}}, batch_size: 32, duration: 1ep}}}
+steps:
+  base: {init: {name: fc, options: {hidden: 12-8}}, on: digits, train: t}
+  ticket: {from: base, repeat: 2, prune: {method: l1-unstructured}, treat: rewind, on: digits, train: t}
+  moved: {init: mine.py:Three, mask: {of: ticket}, map: {head: fresh}, on: mine.py:load, train: t}
+  super: {weights: base@0, mask: {score: base, method: l1-unstructured, levels: 2}, train: none}
+  agreed: {init: {name: fc, options: {hidden: 12-8}}, mask: {of: ticket, level: 1}, on: digits, train: none}
+measure: [accuracy, density]
+"""
+THREE = """
+from torch import nn
+import numpy as np
+
+class Three(nn.Module):
+    def __init__(self, head=3):
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(64, 12), nn.Linear(12, 8), nn.Linear(8, head)
+    def forward(self, x):
+        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+
+def load():
+    labels = np.arange(150) % 3
+    images = np.broadcast_to(80 * labels[:, None, None], (150, 8, 8)).astype(np.uint8)
+    return images[:120], labels[:120], images[120:], labels[120:]
+"""
+
+
+def test_masks_move_to_another_task_with_a_fresh_head(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(THREE)
+    results = run(in_folder(TRANSFER, tmp_path), store=tmp_path / "store", workers=0)
+    assert not results.lost()
+    for level in (1, 2):
+        ticket, moved = (results.point(level, step=step) for step in ("ticket", "moved"))
+        found, given = (results.store.masks(p.state.key)[0] for p in (ticket, moved))
+        for name in ("fc1.weight", "fc2.weight"):
+            assert np.array_equal(found[name], given[name])
+        assert given["fc3.weight"].shape == (3, 8)
+        assert given["fc3.weight"].all()
+    # A mask on weights that are not trained is evaluated on the data of the state the weights come from.
+    frame = results.frame().query("step == 'super' and quantity == 'accuracy'")
+    assert list(frame.level) == [1, 2]
+    assert results.store.masks(results.point(1, step="super").state.key)[0][
+        "fc1.weight"
+    ].mean() == pytest.approx(0.8, abs=0.001)
+
+
+def test_mask_that_does_not_fit_names_the_layer_and_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(THREE)
+    text = TRANSFER.replace("map: {head: fresh}", "map: {fc1: fresh}")
+    results = run(in_folder(text, tmp_path), store=tmp_path / "store", workers=0)
+    reasons = [lost.reason for lost in results.lost() if lost.point.step == "moved"]
+    assert reasons
+    assert all("fc3.weight has the shape (10, 8), the network (3, 8)" in reason for reason in reasons)
+    assert "map: {fc3: fresh}" in reasons[0]

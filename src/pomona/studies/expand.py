@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pomona.core.errors import InputError
 from pomona.core.step import Step
@@ -130,7 +130,7 @@ class _Expansion:
             yield self._trained(step, arm, replicate, 0, origin, origin, origin, network)
             return
         for level, masked in self._masks(step.mask, arm, replicate):
-            start = self.graph.add(self.make.treat(masked, origin, _REWIND))
+            start = self._under(masked, origin, step)
             yield self._trained(step, arm, replicate, level, masked, start, origin, network)
 
     def _iterated(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
@@ -171,10 +171,17 @@ class _Expansion:
         source = self._find(step.weights, arm, replicate)[-1]
         weights = self._moment(source, step.weights.at)
         for level, masked in self._masks(step.mask, arm, replicate):
-            start = self.graph.add(self.make.treat(masked, weights, _REWIND))
-            yield self._trained(
+            start = self._under(masked, weights, step)
+            point = self._trained(
                 step, arm, replicate, level, masked, start, source.origin, source.network, source.trunk
             )
+            yield replace(point, data=point.data or source.data)
+
+    def _under(self, masked: State, weights: State, step: ResolvedStep) -> State:
+        """The weights of one state under the masks of another."""
+        if step.fresh:
+            return self.graph.add(self.make.transfer(masked, weights, step.fresh))
+        return self.graph.add(self.make.treat(masked, weights, _REWIND))
 
     def _trained(
         self,

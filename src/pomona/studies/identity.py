@@ -32,6 +32,7 @@ VERSIONS = {
     "train": 1,
     "prune": 1,
     "treat": 1,
+    "transfer": 1,
     "join": 1,
     SNAPSHOT: 1,
     "evaluate": 1,
@@ -179,6 +180,11 @@ class Identities:
         """The masks of one state on what a treatment makes of another's weights."""
         params = {"treatment": treatment.name}
         return State("treat", VERSIONS["treat"], params, (masked.key, target.key), cost="treat")
+
+    def transfer(self, masked: State, target: State, fresh: Sequence[str]) -> State:
+        """The masks of one state on the weights of another network, but for layers that stay dense."""
+        params: dict[str, Value] = {"fresh": sorted(set(fresh))}
+        return State("transfer", VERSIONS["transfer"], params, (masked.key, target.key))
 
     def join(self, masked: Sequence[State], rule: str) -> State:
         """The consensus of masks."""

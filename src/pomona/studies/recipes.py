@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pomona.core.errors import Interrupted, StateFailure
+from pomona.core.errors import InputError, Interrupted, StateFailure, unknown
 from pomona.core.step import Step
 from pomona.core.streams import Stream
 from pomona.data.splits import epoch_order
@@ -18,6 +18,7 @@ from pomona.graph.ledger import Output
 from pomona.graph.store import Files
 from pomona.models.build import initial_weights
 from pomona.models.choice import ModelChoice
+from pomona.pruning.layers import layer_of
 from pomona.pruning.masks import apply_masks
 from pomona.pruning.method import Method
 from pomona.pruning.prune import prune
@@ -100,6 +101,35 @@ def treat_state(job: Job, files: Files, context: Context) -> Outcome:
     return Outcome((output, bench.same_masks(masked, files)), facts=_inherited(masked))
 
 
+def transfer_state(job: Job, files: Files, context: Context) -> Outcome:
+    """The masks of the first parent on the second one's weights; layers named fresh stay dense."""
+    masked, target = job.states
+    masks = bench.masks_of(masked, files)[0]
+    kinds = bench.masks_of(target, files)[1]
+    weights = bench.weights_of(target, files)
+    layers = {layer_of(name): name for name in kinds}
+    layers["head"] = list(kinds)[-1]
+    unknown_layers = [unknown("layer", name, layers) for name in job.params["fresh"] if name not in layers]
+    if unknown_layers:
+        raise InputError(f"map: {unknown_layers[0]}")
+    fresh = {layers[name] for name in job.params["fresh"]}
+    moved = {}
+    for name in kinds:
+        shape = tuple(weights[name].shape)
+        if name in fresh:
+            moved[name] = torch.ones(shape, dtype=torch.bool)
+        elif name in masks and tuple(masks[name].shape) == shape:
+            moved[name] = masks[name]
+        else:
+            found = tuple(masks[name].shape) if name in masks else "none"
+            raise InputError(
+                f"the mask of {name} has the shape {found}, the network {shape}; leave the layer dense with "
+                f"map: {{{layer_of(name)}: fresh}}"
+            )
+    facts = {"granularity": masked.facts.get("granularity", {})}
+    return _masked_state(apply_masks(weights, moved), moved, kinds, files, facts)
+
+
 def join_state(job: Job, files: Files, context: Context) -> Outcome:
     """The consensus of the parents' masks, on the first parent's weights."""
     found = [bench.masks_of(parent, files) for parent in job.states]
@@ -118,6 +148,7 @@ RECIPES: dict[str, Recipe] = {
     "snapshot": snapshot_state,
     "prune": prune_state,
     "treat": treat_state,
+    "transfer": transfer_state,
     "join": join_state,
 }
 

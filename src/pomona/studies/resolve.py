@@ -63,7 +63,10 @@ class MaskSource:
 
 @dataclass(frozen=True)
 class ResolvedStep:
-    """A step for one arm. Exactly one of ``model``, ``base`` and ``weights`` is given."""
+    """A step for one arm. Exactly one of ``model``, ``base`` and ``weights`` is given.
+
+    ``fresh`` names layers that a mask from elsewhere leaves dense; ``head`` is the last one.
+    """
 
     name: str
     model: ModelChoice | None = None
@@ -75,6 +78,7 @@ class ResolvedStep:
     treatment: Treatment | None = None
     data: DataChoice | None = None
     train: Train | None = None
+    fresh: tuple[str, ...] = ()
 
 
 class Resolver:
@@ -127,10 +131,8 @@ class Resolver:
             treatment=settle("treat", lambda w, p: self._part(Treatment, w, arm, p)),
             data=settle("on", lambda w, p: self._data(w, arm, p)),
             train=settle("train", lambda w, p: self._train(w, arm, p)),
+            fresh=tuple(spec.map or ()),
         )
-        if spec.map is not None:
-            place = self.document.where((*at, "map"))
-            faults.append(f"{place}: mapping a mask onto another network is not available yet")
         if faults:
             raise ProblemsError(self.document.name, faults)
         return found

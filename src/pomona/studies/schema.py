@@ -100,7 +100,7 @@ class StepSpec(Part):
     repeat: Written = 1
     prune: PruneSpec | None = None
     treat: Written = None
-    map: dict[str, str] | None = None
+    map: dict[str, Literal["fresh"]] | None = None
     on: Written = None
     train: Written = None
 
@@ -116,6 +116,8 @@ class StepSpec(Part):
             raise InputError("'from' needs 'prune': {method: ..., amount: 20%}")
         if self.weights is not None and self.mask is None:
             raise InputError("'weights' needs 'mask': where the mask comes from")
+        if self.map is not None and self.mask is None:
+            raise InputError("'map' goes with 'mask': which layers it leaves out, as {head: fresh}")
         if self.treat is not None and self.prune is None:
             raise InputError("'treat' goes with 'prune'")
         if self.init is not None and self.on is None:
