@@ -259,7 +259,7 @@ def test_ctrl_c_stops_says_how_to_go_on_and_the_same_command_does(tmp_path: Path
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert re.search(r"Stopped\. \d+ of 10 states are done and kept", said), said
+    assert re.search(r"Stopped\. \d+ of 8 states are done and kept", said), said
     assert "run tiny.yaml --workers 2" in said
     assert "Traceback" not in said
     again = pomona("run", "tiny.yaml", "--workers", "2", cwd=tmp_path)

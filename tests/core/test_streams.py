@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 
 import numpy as np
@@ -123,8 +124,6 @@ def test_stream_each_part_of_the_name_counts() -> None:
 def test_stream_key_is_made_of_the_canonical_form() -> None:
     form = canonical({"stream": "mask", "index": 1, "parameter": None, "level": 2})
     assert form.startswith(b"d4:")
-    import hashlib
-
     expected = int.from_bytes(hashlib.sha256(form).digest()[:16], "little")
     assert Stream("mask", 1, level=2).key() == expected
 
@@ -195,6 +194,7 @@ def test_stream_refuses(name: str, index: int, message: str) -> None:
 def test_stream_leaves_global_random_state_alone() -> None:
     before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index, union-attr]
     stream = Stream("init", 9)
-    stream.normal(10), stream.uniform(10), stream.permutation(10), stream.seed()
+    drawn = stream.normal(10), stream.uniform(10), stream.permutation(10), stream.seed()
+    assert len(drawn) == 4
     assert (np.random.get_state()[1] == before[0]).all()  # type: ignore[index]
     assert random.getstate() == before[1]

@@ -35,10 +35,12 @@ def plan(
     from pomona.graph.store import LEDGER, Store
     from pomona.studies.expand import expand
     from pomona.studies.plan import make_plan
+    from pomona.studies.run import check_device
     from pomona.studies.study import load_study
 
     checked = load_study(study, preset, changes or ())
     size = os.cpu_count() or 1 if workers is None else workers
+    check_device(device)
     population = expand(checked, device)
     there = (store / LEDGER).is_file()
     opened = Store(store, create=False) if there else None

@@ -150,10 +150,11 @@ class LocalPool:
         return said
 
     def kill(self) -> None:
-        """End the processes now."""
+        """End the processes now, and the pool with them."""
         for worker in list(self.processes):
             self.processes[worker].kill()
             self._bury(worker)
+        self.selector.close()
 
     def _start(self, worker: int) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,16 @@ Place = tuple[str, tuple[str, ...]]
 # Okabe and Ito's colours, told apart by colour-blind readers and in print; wine in place of their yellow,
 # which is too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right")
+SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-left",
+    "triangle-right",
+)
 _LONGEST = 44
 _MOST_PANELS = 8
 
@@ -120,7 +129,9 @@ def _styles(points: Sequence[Point], names: Sequence[str]) -> list[tuple[str, st
     most, count = len(PALETTE), len(points)
     if count <= most:
         return [_style(i, "", name) for i, name in enumerate(names)]
-    labels = {f: list(dict.fromkeys(p.arm.get(f, "") for p in points)) for f in varying(p.arm for p in points)}
+    labels = {
+        f: list(dict.fromkeys(p.arm.get(f, "") for p in points)) for f in varying(p.arm for p in points)
+    }
     # Arms that share the factor of the colours stay comparable across panels.
     for factor in sorted(labels, key=lambda f: len(labels[f]), reverse=True):
         own = [point.arm.get(factor, "") for point in points]

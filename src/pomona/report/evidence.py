@@ -49,6 +49,11 @@ class Evidence:
 
     @property
     def measured(self) -> bool:
+        """Whether there is any measurement; the density of a mask is known without one."""
+        return bool((self.frame["quantity"] != "density").any())
+
+    @property
+    def has_accuracy(self) -> bool:
         """Whether there is any test accuracy."""
         return bool((self.summary()["n"] > 0).any())
 

@@ -14,7 +14,7 @@ def known(value: float | None) -> bool:
 def percent(value: float | None, digits: int = 2) -> str:
     """A share as a percentage with fixed digits, without its sign.
 
-    >>> percent(0.97305), percent(None)
+    >>> percent(0.9731), percent(None)
     ('97.31', '–')
     """
     return f"{100 * value:.{digits}f}" if value is not None and known(value) else "–"
@@ -71,7 +71,9 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    return (
+        f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    )
 
 
 def ranges(numbers: list[int]) -> str:

@@ -33,7 +33,7 @@ class Run:
     """
 
     def __init__(self, study: Study, store: Store, device: str = "cpu") -> None:
-        _check_device(device)
+        check_device(device)
         self.study = study
         self.store = store
         self.device = device
@@ -163,7 +163,8 @@ def _executor(size: int, store: Store) -> Iterator[Executor]:
         torch.set_num_threads(threads)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device that is not known or not there. Imports torch only for one that is not the CPU."""
     kind = device.split(":")[0]
     if kind not in ("cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; expected 'cpu' or 'cuda'")

@@ -49,12 +49,14 @@ def accuracy_figure(evidence: Evidence) -> Figure | None:
     title = "Test accuracy against density"
     chart: alt.TopLevelMixin = drawn[0].properties(title=title)
     if len(drawn) > 1:
-        resolve = "shared" if len(groups) == 1 else "independent"
         chart = alt.concat(*drawn, columns=2, title=title)
-        chart = chart.resolve_scale(color=resolve, shape=resolve)
+        if len(groups) > 1:
+            chart = chart.resolve_scale(color="independent", shape="independent")
     text = "Density is the share of all prunable weights that the mask keeps. " + reading(evidence)
     if zoom is not None:
-        text += " Panels on the right enlarge the top of those on the left, where curves leave at the lower edge."
+        text += (
+            " Panels on the right enlarge the top of those on the left, where curves leave at the lower edge."
+        )
     if (data["series"] == "chance").any():
         text += " Dotted: the accuracy of always answering the largest class."
     return Figure("accuracy", title, text, data, chart)
@@ -76,7 +78,7 @@ def _panel(
     arms: Sequence[Arm],
     limits: tuple[float, float],
     legend_width: int,
-) -> alt.LayerChart:
+) -> alt.LayerChart | alt.FacetChart:
     import altair as alt
 
     x = log_density("density", _X, data["density"].min())

@@ -25,11 +25,13 @@ def log_density(field: str, title: str, lowest: float, format_: str = "~%") -> a
 
 
 def ticks(lowest: float) -> list[float]:
-    """Densities 1, 0.5, 0.2, 0.1, ... down to the lowest; every second one where there are many.
+    """Densities 1, 0.5, 0.2, 0.1, ... down to the lowest; fewer over a long range, more over a short one.
 
     >>> ticks(0.06)
     [1.0, 0.5, 0.2, 0.1]
     """
+    if lowest > 0.3:
+        return [value for value in (1.0, 0.8, 0.6, 0.5, 0.4) if value >= lowest]
     decades = range(math.ceil(-math.log10(lowest)) + 1)
     steps = (1.0, 0.5, 0.2) if -math.log10(lowest) < 3 else (1.0,)
     values = [float(f"{step * 10.0**-decade:.3g}") for decade in decades for step in steps]

@@ -33,14 +33,16 @@ def curve_data(evidence: Evidence, quantity: str, part: str = "", layer: str = "
     # One replicate is its own mean: a second line would only hide the first.
     if evidence.replicates > 1:
         parts.append(single.assign(series="replicate"))
-    rows = pd.concat([table.reindex(columns=columns) for table in parts if len(table)] or [means.reindex(columns=columns)])
+    rows = pd.concat(
+        [table.reindex(columns=columns) for table in parts if len(table)] or [means.reindex(columns=columns)]
+    )
     rows = rows.astype({"replicate": "Int64", "n": "Int64", "density": float, quantity: float})
     return rows[rows["density"] > 0].reset_index(drop=True)
 
 
 def curves(
     chart: alt.Chart, evidence: Evidence, arms: Sequence[Arm], x: alt.X, y: alt.Y, legend_width: int
-) -> alt.LayerChart:
+) -> alt.LayerChart | alt.FacetChart:
     """Draw what ``curve_data`` gave of some arms, which differ in colour.
 
     Args:
@@ -62,7 +64,10 @@ def curves(
         opacity=0.16 if len(arms) <= 4 else 0.08, clip=True
     )
     return alt.layer(
-        *([band.encode(x=x, y=alt.Y("low:Q", scale=y["scale"]), y2="high:Q", color=colour)] * has_bands(evidence)),
+        *(
+            [band.encode(x=x, y=alt.Y("low:Q", scale=y["scale"]), y2="high:Q", color=colour)]
+            * has_bands(evidence)
+        ),
         singles.mark_line(strokeWidth=0.8, opacity=0.45, clip=True).encode(
             x=x, y=y, detail="replicate:O", color=colour
         ),

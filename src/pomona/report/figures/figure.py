@@ -46,7 +46,7 @@ _CONFIG: dict[str, Any] = {
         "rowPadding": 4,
     },
 }
-_ID = re.compile(r'(\bid="|url\(#|href="#)')
+_ID = re.compile(r'(\bid="|url\(#|href="#)([^")]+)')
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Figure:
 
         with alt.data_transformers.enable(max_rows=None):
             spec = self.chart.to_dict()
-        drawn = vl_convert.vegalite_to_svg({**spec, "config": _CONFIG}, allowed_base_urls=[])
-        drawn = _ID.sub(rf"\g<1>{self.name}-", drawn)
+        drawn: str = vl_convert.vegalite_to_svg({**spec, "config": _CONFIG}, allowed_base_urls=[])
+        drawn = _renamed(drawn, self.name)
         spoken = f"<title>{escape(self.title)}</title><desc>{escape(self.caption)}</desc>"
         return re.sub(r"^<svg ([^>]*)>", rf'<svg role="img" \g<1>>{_literal(spoken)}', drawn, count=1)
 
@@ -87,12 +87,24 @@ class Figure:
         """The drawing as PNG, at two pixels a point."""
         import vl_convert
 
-        return vl_convert.svg_to_png(self.svg, scale=2)
+        drawn: bytes = vl_convert.svg_to_png(self.svg, scale=2)
+        return drawn
 
     @cached_property
     def csv(self) -> str:
         """What is drawn, as CSV."""
-        return self.data.to_csv(index=False, lineterminator="\n")
+        written: str = self.data.to_csv(index=False, lineterminator="\n")
+        return written
+
+
+def _renamed(svg: str, name: str) -> str:
+    """The drawing with ids that no other figure has. The renderer counts on from figure to figure."""
+    numbers: dict[str, int] = {}
+
+    def rename(found: re.Match[str]) -> str:
+        return f"{found[1]}{name}-{numbers.setdefault(found[2], len(numbers) + 1)}"
+
+    return _ID.sub(rename, svg)
 
 
 def _literal(text: str) -> str:

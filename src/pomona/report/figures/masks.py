@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pomona.report.arms import PALETTE, Arm, shorten
+from pomona.report.arms import PALETTE
 from pomona.report.evidence import Evidence
 from pomona.report.figures.axes import legend, log_density
 from pomona.report.figures.curves import has_bands
@@ -48,15 +48,13 @@ def distance_data(table: pd.DataFrame, pairs: Mapping[str, Pair]) -> pd.DataFram
     return shown[[*columns, "distance", "low", "high", "chance"]].reset_index(drop=True)
 
 
-def _figure(evidence: Evidence, name: str, group: str, pairs: Sequence[Pair], folded: bool) -> Figure:
+def _figure(evidence: Evidence, name: str, group: str, pairs: Mapping[str, Pair], folded: bool) -> Figure:
     import altair as alt
 
-    texts = [f"{a.name}  ↔  {b.name}" for a, b in pairs]
-    named = dict(zip(shorten(texts, 88), pairs, strict=True))
-    data = distance_data(evidence.distances, named)
+    data = distance_data(evidence.distances, pairs)
     layers = list(dict.fromkeys(data["layer"]))
     lowest = data["density"].min()
-    drawn = [_panel(evidence, data, layer, list(named), lowest) for layer in layers]
+    drawn = [_panel(evidence, data, layer, list(pairs), lowest) for layer in layers]
     title = "Distance of masks at equal level, by layer" + (f": {group}" if group else "")
     chart = alt.concat(*drawn, columns=_COLUMNS, title=alt.Title(title))
     caption = (
@@ -71,7 +69,7 @@ def _figure(evidence: Evidence, name: str, group: str, pairs: Sequence[Pair], fo
 
 def _panel(
     evidence: Evidence, data: pd.DataFrame, layer: str, names: Sequence[str], lowest: float
-) -> alt.LayerChart:
+) -> alt.LayerChart | alt.FacetChart:
     import altair as alt
 
     own = data[data["layer"] == layer]
@@ -85,14 +83,17 @@ def _panel(
     band = chart.transform_filter("isValid(datum.low)").mark_area(opacity=0.12, clip=True)
     layers = [
         *([band.encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour)] * has_bands(evidence)),
-        chart.mark_line(strokeDash=[5, 4], strokeWidth=1.4).encode(
+        chart.mark_line(strokeWidth=2.6, opacity=0.6).encode(x=x, y=y, color=colour),
+        chart.mark_point(filled=True, size=26, opacity=1).encode(x=x, y=y, color=colour),
+        # On top: arms that are as far apart as chance would otherwise hide it.
+        chart.mark_line(strokeDash=[4, 4], strokeWidth=1.6).encode(
             x=x, y=alt.Y("chance:Q", scale=scale), color=colour
         ),
-        chart.mark_line(strokeWidth=2.2).encode(x=x, y=y, color=colour),
-        chart.mark_point(filled=True, size=26, opacity=1).encode(x=x, y=y, color=colour),
     ]
     if bool(((own["density_a"] == 1) & (own["density_b"] == 1)).all()):
-        note = alt.Chart(data.head(1)).mark_text(fontSize=13, color="#555", text="nothing is pruned in this layer")
+        note = alt.Chart(data.head(1)).mark_text(
+            fontSize=13, color="#555", text="nothing is pruned in this layer"
+        )
         layers.append(note.encode(x=alt.value(_WIDTH / 2), y=alt.value(_HEIGHT / 2)))
     title = alt.Title(layer.removesuffix(".weight"), fontSize=13)
     return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT, title=title)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 
-from pomona.report.arms import PALETTE, Arm, shorten
+from pomona.report.arms import PALETTE, Arm, shorten, shorten_each
 
 Pair = tuple[Arm, Arm]
 
@@ -13,8 +13,10 @@ Pair = tuple[Arm, Arm]
 MOST_FIGURES = 8
 
 
-def figures_of_pairs(arms: Sequence[Arm], present: Collection[tuple[str, str, str]]) -> list[tuple[str, list[Pair]]]:
-    """Pairs by figure, with what the figure's title says of them.
+def figures_of_pairs(
+    arms: Sequence[Arm], present: Collection[tuple[str, str, str]]
+) -> list[tuple[str, dict[str, Pair]]]:
+    """Pairs by figure and name, with what the figure's title says of them.
 
     A few pairs share one figure. Of many, those are drawn whose arms differ in one factor only, a figure for
     each setting of the others; where even these are many, only those with the first arm of the setting.
@@ -26,19 +28,25 @@ def figures_of_pairs(arms: Sequence[Arm], present: Collection[tuple[str, str, st
     pairs = [(a, b) for a, b in itertools.combinations(arms, 2) if (a.step, a.full, b.full) in present]
     most = len(PALETTE)
     if len(pairs) <= most:
-        return [("", pairs)] if pairs else []
-    groups: dict[str, list[Pair]] = {}
+        return [("", _named([(a.name, b.name) for a, b in pairs], pairs))] if pairs else []
+    groups: dict[tuple[str, str], list[Pair]] = {}
     for a, b in pairs:
         differ = [factor for factor in a.labels if a.labels[factor] != b.labels[factor]]
         if len(differ) == 1:
-            groups.setdefault(_setting(a, arms, differ[0]), []).append((a, b))
-    found: list[tuple[str, list[Pair]]] = []
-    for setting, group in groups.items():
+            groups.setdefault((differ[0], _setting(a, arms, differ[0])), []).append((a, b))
+    order = {factor: i for i, factor in enumerate(arms[0].labels)}
+    found: list[tuple[str, dict[str, Pair]]] = []
+    for (factor, setting), group in sorted(groups.items(), key=lambda item: order.get(item[0][0], 0)):
         chosen = group if len(group) <= most else [pair for pair in group if pair[0] is group[0][0]]
         for number, part in enumerate(_parts(chosen, most), 1):
-            part_of = f" (part {number})" if len(chosen) > most else ""
-            found.append((setting + part_of, part))
+            title = f"{setting} (part {number})" if len(chosen) > most else setting
+            found.append((title, _named([(a.labels[factor], b.labels[factor]) for a, b in part], part)))
     return found[:MOST_FIGURES]
+
+
+def _named(names: Sequence[tuple[str, str]], pairs: Sequence[Pair]) -> dict[str, Pair]:
+    texts = shorten(["  ↔  ".join(shorten_each(both)) for both in names], 100)
+    return dict(zip(texts, pairs, strict=True))
 
 
 def _setting(arm: Arm, arms: Sequence[Arm], factor: str) -> str:

@@ -28,7 +28,9 @@ def weight_stability_figure(evidence: Evidence) -> Figure | None:
     data = pd.concat([table for table in tables if len(table)], ignore_index=True)
     x = log_density("density", "weights kept in the network", data["density"].min())
     limits = [0.0, 1.06 * max(float(data[_NAME].max()), 1e-9)]
-    y = alt.Y(f"{_NAME}:Q", title="movement, in SDs", axis=alt.Axis(tickCount=5), scale=alt.Scale(domain=limits))
+    y = alt.Y(
+        f"{_NAME}:Q", title="movement, in SDs", axis=alt.Axis(tickCount=5), scale=alt.Scale(domain=limits)
+    )
     groups = panels(evidence.arms)
     drawn = []
     for group, arms in groups.items():
@@ -36,15 +38,17 @@ def weight_stability_figure(evidence: Evidence) -> Figure | None:
             chart = alt.Chart(data).transform_filter(alt.FieldEqualPredicate(field="layer", equal=layer))
             title = ", ".join(text for text in (layer.removesuffix(".weight"), group) if text)
             panel = curves(chart, evidence, arms, x, y, 880 if len(groups) == 1 else 260)
-            drawn.append(panel.properties(width=240, height=190, title=alt.Title(title, fontSize=13, limit=280)))
+            drawn.append(
+                panel.properties(width=240, height=190, title=alt.Title(title, fontSize=13, limit=280))
+            )
     title = "Movement of surviving weights from one level to the next"
     whole: alt.TopLevelMixin = alt.concat(*drawn, columns=3, title=title)
-    resolve = "shared" if len(groups) == 1 else "independent"
-    whole = whole.resolve_scale(color=resolve, shape=resolve)
+    if len(groups) > 1:
+        whole = whole.resolve_scale(color="independent", shape="independent")
     caption = (
         "Mean absolute change of the weights that are alive at a level and at the one before, in standard "
-        f"deviations of the layer's weights; smaller is more stable. {reading(evidence)} Treatments that start "
-        "from other weights must not be compared by it, and a layer that no longer trains is perfectly stable."
+        f"deviations of the layer's weights; smaller is more stable. {reading(evidence)} Treatments must not "
+        "be compared by it: they start from other weights. A layer that no longer trains is perfectly stable."
     )
     return Figure(_NAME, title, caption, data, whole)
 

@@ -1,0 +1,71 @@
+"""The HTML page of a report."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+
+from pomona import __version__
+from pomona.report.asked import asked
+from pomona.report.evidence import Evidence
+from pomona.report.failures import collapsed_layers, failed_measurements, failed_states, kinds, not_computed
+from pomona.report.figures.figure import Figure
+from pomona.report.hypotheses import written_out
+from pomona.report.numbers import ranges
+from pomona.report.provenance import provenance
+from pomona.report.tables import full_table, runs_at_chance, short_table
+
+_ARXIV = re.compile(r"^arXiv:(\d{4}\.\d{4,5}(?:v\d+)?)$")
+
+
+def page(evidence: Evidence, figures: Sequence[Figure]) -> str:
+    """The whole page, which loads nothing from anywhere."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pomona.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["data_uri"] = data_uri
+    environment.filters["ranges"] = ranges
+    study = evidence.study
+    found = _ARXIV.match(study.spec.source)
+    failures = [*failed_states(evidence), *failed_measurements(evidence)]
+    levels, short = short_table(evidence)
+    full = full_table(evidence)
+    unheld = [choice.name for choice in evidence.data if not choice.validation]
+    return environment.get_template("template.html").render(
+        version=__version__,
+        title=study.spec.title or study.name,
+        study=study,
+        source=study.spec.source,
+        source_link=f"https://arxiv.org/abs/{found[1]}" if found else "",
+        no_validation=", ".join(unheld),
+        several_data=len(evidence.data) > 1,
+        replicates=evidence.replicates,
+        measured=evidence.measured,
+        has_accuracy=evidence.has_accuracy,
+        asked=asked(evidence),
+        hypotheses=written_out(study.spec.hypotheses),
+        yaml=study.text(),
+        figures=figures,
+        arms=evidence.arms,
+        short_levels=levels,
+        short=short,
+        full=full,
+        rows=sum(map(len, full.values())),
+        failures=failures,
+        kinds=kinds(failures),
+        missing=not_computed(evidence),
+        at_chance=list(runs_at_chance(evidence)),
+        collapsed=collapsed_layers(evidence),
+        provenance=provenance(evidence),
+    )
+
+
+def data_uri(content: str | bytes, media_type: str) -> str:
+    """A file as a link that holds all of it."""
+    encoded = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+    return f"data:{media_type};base64,{encoded}"

@@ -1,0 +1,195 @@
+"""Where the numbers come from: runs, machines, data, seeds, and the keys of states."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pomona.core.errors import InputError
+from pomona.graph.store import DEFAULT_STORE
+from pomona.report.evidence import Evidence
+from pomona.report.numbers import density, duration, moment, ranges
+from pomona.studies.document import library, read_document, with_preset
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The last section of a report.
+
+    Args:
+        facts: Name and text of single facts.
+        runs: Number, start, end, outcome, workers, states and measurements, command of the runs that
+            computed something of this study.
+        environments: Runs, and name and text of each part of the environment.
+        keys: Arm, level, replicate, density, status, key of the state, key of the mask's state.
+        commands: What a reader runs to get the numbers again, and what it does.
+        note: What the commands need beside that; empty where they are complete.
+    """
+
+    facts: list[Row]
+    runs: list[Row]
+    environments: list[tuple[str, list[Row]]]
+    keys: list[Row]
+    commands: list[Row]
+    note: str
+
+
+def provenance(evidence: Evidence) -> Provenance:
+    """Read from the ledger what computed the states and measurements of a study."""
+    work = _work(evidence)
+    commands, note = _commands(evidence)
+    return Provenance(
+        facts=list(_facts(evidence, work)),
+        runs=[_run(row, work) for row in work.runs],
+        environments=list(_environments(work)),
+        keys=_keys(evidence),
+        commands=commands,
+        note=note,
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Runs of a study, their environments, and how many attempts of each run were its."""
+
+    runs: list[dict[str, Any]]
+    environments: dict[str, dict[str, Any]]
+    attempts: dict[int, int]
+    seconds: float
+
+
+def _work(evidence: Evidence) -> _Work:
+    ledger = evidence.results.store.ledger
+    graph = evidence.population.graph
+    own = {*graph.states, *graph.probes}
+    attempts: dict[int, int] = {}
+    seconds = 0.0
+    for row in ledger.rows("SELECT node, run, seconds FROM attempts WHERE status = 'done'"):
+        if row["node"] in own:
+            attempts[row["run"]] = attempts.get(row["run"], 0) + 1
+            seconds += row["seconds"]
+    # A run of this very document counts even where it found everything cached; so does another study's
+    # run that computed a state which is shared.
+    text = evidence.study.text()
+    runs = [
+        dict(row)
+        for row in ledger.rows("SELECT * FROM runs ORDER BY id")
+        if row["id"] in attempts or (row["study"], row["document"]) == (evidence.study.name, text)
+    ]
+    wanted = {run["environment"] for run in runs}
+    environments = {
+        row["digest"]: json.loads(row["document"])
+        for row in ledger.rows("SELECT * FROM environments")
+        if row["digest"] in wanted
+    }
+    return _Work(runs, environments, attempts, seconds)
+
+
+def _facts(evidence: Evidence, work: _Work) -> Iterator[Row]:
+    graph = evidence.population.graph
+    yield "Store", str(evidence.results.store.folder)
+    yield "Study", f"SHA-256 {evidence.study.digest()} of the document as run"
+    for choice, info in evidence.data.items():
+        yield "Data", f"{choice.name}: fingerprint {info.fingerprint}; {info.source}"
+    trained = [state.params for state in graph.states.values() if "engine" in state.params]
+    engines = dict.fromkeys(json.dumps(params["engine"], sort_keys=True) for params in trained)
+    for text in engines:
+        yield "Engine", ", ".join(f"{name} {value}" for name, value in json.loads(text).items())
+    for stream, indices in _seeds(state.params for state in graph.states.values()).items():
+        yield f"Seed stream {stream}", f"replicate index {ranges(indices)}"
+    if work.seconds:
+        yield "Computing time", f"{duration(work.seconds)} of one worker, for all states and measurements"
+
+
+def _seeds(params: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for one in params:
+        for stream, index in one.get("seeds", {}).items():
+            found.setdefault(stream, []).append(index)
+    return found
+
+
+def _run(run: Mapping[str, Any], work: _Work) -> Row:
+    ended = run["ended_at"]
+    return (
+        str(run["id"]),
+        run["study"],
+        moment(run["started_at"]),
+        duration(ended - run["started_at"]) if ended else "–",
+        run["outcome"] or "not ended",
+        str(run["workers"]),
+        str(work.attempts.get(run["id"], 0)),
+        run["command"],
+    )
+
+
+def _environments(work: _Work) -> Iterator[tuple[str, list[Row]]]:
+    for digest, about in work.environments.items():
+        numbers = [run["id"] for run in work.runs if run["environment"] == digest]
+        processor = about["processor"]
+        packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items() if version)
+        yield (
+            ranges(numbers),
+            [
+                ("Python", about["python"]),
+                ("Packages", packages),
+                ("Processor", f"{processor['model']}, {about['cores']} cores, {about['machine']}"),
+                ("SIMD", ", ".join(processor["simd"]) or "unknown"),
+                ("System", about["system"]),
+                ("Commit of the working folder", about["commit"] or "not a git repository"),
+            ],
+        )
+
+
+def _keys(evidence: Evidence) -> list[Row]:
+    names = {arm.place: arm.name for arm in evidence.arms}
+    status = evidence.results.store.ledger.statuses("states")
+    rows: list[Row] = []
+    for point in evidence.population.points:
+        name = names.get((point.step, tuple(point.arm.values())))
+        if name is not None:
+            state = status.get(point.state.key, "planned").replace("planned", "not computed")
+            share = density(evidence.results.density(point))
+            place = (name, str(point.level), str(point.replicate), share, state)
+            rows.append((*place, point.state.key[:12], point.masked.key[:12]))
+    return rows
+
+
+def _commands(evidence: Evidence) -> tuple[list[Row], str]:
+    name, note = _argument(evidence)
+    store = evidence.results.store.folder
+    preset = ["--preset", evidence.study.preset] if evidence.study.preset else []
+    folder = ["--store", str(store)] if store != DEFAULT_STORE.absolute() else []
+    study = shlex.join([name, *preset, *folder])
+    key = evidence.population.points[-1].state.key[:12]
+    commands: list[Row] = [
+        (f"pomona run {study}", "computes what the store lacks; what it has is not computed again"),
+        (f"pomona results {study} --csv", "every number of this report and more, one a row"),
+        (f"pomona report {study}", "this report"),
+        (
+            f"pomona show {shlex.join([key, *folder])}",
+            "how a state came about; any key of the table below",
+        ),
+    ]
+    return commands, note
+
+
+def _argument(evidence: Evidence) -> tuple[str, str]:
+    """How the study is named on the command line, and what is missing for the document as it was run."""
+    document = evidence.study.document
+    name = document.name.removesuffix(".yaml")
+    path = document.folder / document.name
+    if name not in library() and not path.is_file():
+        file = f"{evidence.study.name}.yaml"
+        return file, f"This study was not read from a file: save the YAML above as {file} first."
+    argument = name if name in library() else str(path)
+    with contextlib.suppress(InputError):
+        if with_preset(read_document(argument), document.preset or None).content == document.content:
+            return argument, ""
+    return argument, "The study was changed from its file: add the same --set changes to these commands."

@@ -1,0 +1,59 @@
+"""Write the report of a study: the page, and its figures as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pomona.graph.blobs import write_atomically
+from pomona.report.evidence import Evidence
+from pomona.report.figures.accuracy import accuracy_figure
+from pomona.report.figures.density import effective_density_figure
+from pomona.report.figures.figure import Figure
+from pomona.report.figures.masks import mask_figures
+from pomona.report.figures.stability import weight_stability_figure
+from pomona.report.page import page
+from pomona.studies.results import Results
+
+
+def write_report(results: Results, folder: Path | None = None) -> Path:
+    """Write ``index.html``, which holds everything, and ``figures/`` with SVG, PNG and CSV of each figure.
+
+    Args:
+        results: What a store holds for a study; nothing is computed for it.
+        folder: Where the report goes; ``reports/`` of the store unless given.
+
+    Returns:
+        The page.
+
+    Raises:
+        StoreWriteError: The folder cannot be written. Each file is whole or not there, the page comes last.
+    """
+    target = folder.expanduser().absolute() if folder is not None else report_path(results).parent
+    evidence = Evidence(results)
+    figures = draw_figures(evidence)
+    content = page(evidence, figures)
+    for figure in figures:
+        files = {"svg": figure.svg.encode(), "png": figure.png, "csv": figure.csv.encode()}
+        for suffix, drawn in files.items():
+            path = target / "figures" / f"{figure.name}.{suffix}"
+            write_atomically(path, drawn, path.parent)
+    write_atomically(target / "index.html", content.encode(), target)
+    return target / "index.html"
+
+
+def report_path(results: Results) -> Path:
+    """Where the report of a study and preset lies in its store."""
+    study = results.study
+    name = f"{study.name}-{study.preset}" if study.preset else study.name
+    return results.store.folder / "reports" / name / "index.html"
+
+
+def draw_figures(evidence: Evidence) -> list[Figure]:
+    """The figures of a report, in the order of the page; those that have nothing to show are left out."""
+    found = [
+        accuracy_figure(evidence),
+        *mask_figures(evidence),
+        effective_density_figure(evidence),
+        weight_stability_figure(evidence),
+    ]
+    return [figure for figure in found if figure is not None]

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from pomona.report.evidence import Evidence
+from pomona.report.provenance import provenance
+from pomona.studies.results import Results
+from pomona.studies.run import run
+from pomona.studies.study import load_study, parse_study
+from tests.report.conftest import study_text
+
+
+def test_provenance_lists_the_run_that_computed_a_shared_state(plain_results: Results) -> None:
+    other = parse_study(study_text("other"))
+    found = provenance(Evidence(Results(other, plain_results.store)))
+    assert [row[1] for row in found.runs] == ["plain"]
+    # The start, the training and two measurements of each replicate.
+    assert int(found.runs[0][6]) == 3 * 4
+
+
+def test_provenance_counts_a_run_that_found_everything_cached(tmp_path: Path) -> None:
+    study = parse_study(study_text("twice", replicates=1))
+    run(study, store=tmp_path / "store", workers=0)
+    results = run(study, store=tmp_path / "store", workers=0)
+    found = provenance(Evidence(results))
+    assert [row[4] for row in found.runs] == ["done", "done"]
+    assert found.runs[1][6] == "0"
+    assert len(found.environments) == 1
+
+
+def test_commands_name_the_file_preset_and_store(tmp_path: Path, plain_results: Results) -> None:
+    text = study_text("filed") + "presets:\n  quick: {replicates: 1}\n"
+    (tmp_path / "my study.yaml").write_text(text)
+    study = load_study(tmp_path / "my study.yaml", "quick")
+    found = provenance(Evidence(Results(study, plain_results.store)))
+    store = plain_results.store.folder
+    assert found.commands[0][0] == f"pomona run '{tmp_path}/my study.yaml' --preset quick --store {store}"
+    assert found.commands[3][0].endswith(f"--store {store}")
+    assert found.note == ""
+
+
+def test_commands_say_what_they_lack(tmp_path: Path, plain_results: Results) -> None:
+    (tmp_path / "filed.yaml").write_text(study_text("filed"))
+    changed = load_study(tmp_path / "filed.yaml", changes={"replicates": 2})
+    found = provenance(Evidence(Results(changed, plain_results.store)))
+    assert "--set changes" in found.note
+    assert "save the YAML above as plain.yaml" in provenance(Evidence(plain_results)).note
