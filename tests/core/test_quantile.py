@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -67,3 +68,8 @@ def test_normal_quantile_golden_bits() -> None:
         "0x1.036d6c4a04b59p-2",
         "0x1.8b8cbb7204470p+1",
     ]
+    grid = np.concatenate([(np.arange(100_000) + 0.5) / 100_000, 2.0 ** -np.arange(1, 1000)])
+    bits = normal_quantile(grid).astype("<f8").tobytes()
+    assert (
+        hashlib.sha256(bits).hexdigest() == "8bab56c05c8e353d67c06e6841859d25b6899542a0ffd0b207081e48bf9b22d8"
+    )

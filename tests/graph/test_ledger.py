@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,7 @@ def test_open_a_newer_format_names_both_and_changes_nothing(tmp_path: Path) -> N
     other.executescript(f"CREATE TABLE new (x); PRAGMA user_version = {FORMAT + 1};")
     other.close()
     before = path.read_bytes()
+    descriptors = len(os.listdir("/proc/self/fd"))
     for create in (True, False):
         with pytest.raises(StoreError) as caught:
             Ledger(path, create)
@@ -216,6 +218,7 @@ def test_open_a_newer_format_names_both_and_changes_nothing(tmp_path: Path) -> N
         assert f"reads format {FORMAT}" in str(caught.value)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_open_somebody_elses_database_is_refused(tmp_path: Path) -> None:

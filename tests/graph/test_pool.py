@@ -87,6 +87,13 @@ def test_pool_what_a_job_prints_goes_to_the_log(pool: LocalPool, store: Store) -
     assert next_result(pool).what == Outcome((output,), {"value": 4})
 
 
+def test_pool_workers_are_in_a_session_of_their_own(pool: LocalPool, store: Store) -> None:
+    """Ctrl-C in a terminal reaches the coordinator alone, which then asks for checkpoints."""
+    pool.submit(0, job(store, "wait"))
+    pid = pool.processes[0].pid
+    assert os.getsid(pid) == pid != os.getsid(0)
+
+
 def test_pool_workers_have_one_thread_and_do_not_look_in_the_working_folder(
     pool: LocalPool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +201,7 @@ def test_pool_workers_die_with_their_parent(store: Store) -> None:
         from pomona.graph.pool import LocalPool
         pool = LocalPool({ENTRY!r}, 2, Path({str(store.folder)!r}) / "logs")
         for worker, node in enumerate("ab"):
-            pool.submit(worker, Job(node, "wait", {{}}, {{}}, (), {str(store.folder)!r}))
+            pool.submit(worker, Job(node, "wait", {{"deaf": True}}, {{}}, (), {str(store.folder)!r}))
         while True:
             pool.poll(1)
     """)
@@ -207,7 +214,11 @@ def test_pool_workers_die_with_their_parent(store: Store) -> None:
     finally:
         parent.kill()
         parent.wait()
-    wait_for(lambda: not any(alive(pid) for pid in pids), "the workers to end")
+    try:
+        wait_for(lambda: not any(alive(pid) for pid in pids), "the workers to end")
+    finally:
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_pool_gives_back_every_pipe_and_process(store: Store) -> None:

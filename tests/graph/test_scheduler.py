@@ -414,6 +414,20 @@ def test_run_interrupted_keeps_what_is_finished_and_goes_on_from_there(store: St
     assert list((store.folder / "checkpoints").iterdir()) == []
 
 
+def test_run_interrupted_keeps_what_finishes_while_it_stops(store: Store) -> None:
+    graph = Graph()
+    hurried = make(graph, "wait", {"hurry": True})
+    after = add(graph, 1, hurried)
+
+    def interrupt(tally: Tally) -> None:
+        if list(store.folder.glob("pid-*")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, graph, 1, interrupt)
+    assert statuses(store, hurried, after) == ["done", "planned"]
+
+
 def test_run_interrupted_in_this_process_goes_on_from_there(store: Store) -> None:
     graph = Graph()
     chain = [add(graph, 0)]

@@ -162,6 +162,20 @@ def test_checkpoint_the_last_one_counts(store: Store) -> None:
     assert (found[0]["w"] == 2).all()
 
 
+def test_checkpoint_of_two_whole_ones_the_newer_counts(store: Store) -> None:
+    """A crash between writing a checkpoint and dropping the one before leaves both."""
+    for first, second in ((1, 2), (2, 1)):
+        old = checkpoint(store.files, first)
+        content = old.read_bytes()
+        checkpoint(store.files, second)
+        old.write_bytes(content)
+        os.utime(old, (1000, 1000))
+        found = store.files.read_checkpoint(KEY)
+        assert found is not None
+        assert found[1] == {"step": second}
+        store.files.drop_checkpoint(KEY)
+
+
 @pytest.mark.parametrize("harm", ["truncate", "flip", "empty"])
 def test_checkpoint_that_is_not_whole_is_passed_over(store: Store, harm: str) -> None:
     """What a crash can leave: the last whole one beside one that is not."""

@@ -107,13 +107,21 @@ def _nothing(job: Job, files: Files, context: Context) -> Outcome:
 
 
 def _wait(job: Job, files: Files, context: Context) -> Outcome:
-    """Until the file ``go`` is there, or until asked to stop; the checkpoint counts the interruptions."""
+    """Until the file ``go`` is there, or until asked to stop; the checkpoint counts the interruptions.
+
+    ``deaf`` neither listens nor speaks; ``hurry`` finishes when it is asked to stop.
+    """
     store = Path(job.store)
     (store / f"pid-{job.node}").write_text(str(os.getpid()))
     found = files.read_checkpoint(job.node)
     before = 0 if found is None else int(found[1]["interrupted"])
     while not (store / "go").exists():
+        if "deaf" in job.params:
+            time.sleep(0.005)
+            continue
         if context.interrupted():
+            if "hurry" in job.params:
+                break
             files.write_checkpoint(job.node, {}, {"interrupted": before + 1})
             raise Interrupted
         context.progress(1, 2)
