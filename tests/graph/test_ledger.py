@@ -47,8 +47,15 @@ def test_plan_twice_changes_nothing(ledger: Ledger) -> None:
     ledger.plan(iter([INIT, TRAIN, JOIN]), iter([PROBE]))
     ledger.commit_state(INIT.key, [], {}, None, 1)
     before = dump(ledger)
-    ledger.plan([INIT, TRAIN, JOIN, State("init", 1, {"seed": 3}, how={"path": "/moved"})], [PROBE])
+    ledger.plan([INIT, TRAIN, JOIN], [PROBE])
     assert dump(ledger) == before
+
+
+def test_plan_renews_where_the_files_of_a_moved_study_lie(ledger: Ledger) -> None:
+    ledger.plan([INIT], [])
+    ledger.plan([State("init", 1, {"seed": 3}, how={"path": "/moved"})], [])
+    rows = ledger.rows("SELECT key, how FROM states")
+    assert [(row["key"], row["how"]) for row in rows] == [(INIT.key, '{"path":"/moved"}')]
 
 
 def test_commit_state_keeps_outputs_facts_and_attempt(ledger: Ledger) -> None:

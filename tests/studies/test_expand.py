@@ -248,10 +248,33 @@ def test_expansion_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_pretrained_start_has_no_seed_and_is_shared_by_the_replicates(tmp_path: Path) -> None:
+    (tmp_path / "start.safetensors").write_bytes(b"one")
+    text = SMALL.replace(
+        "options: {hidden: 30-20}", "options: {hidden: 30-20}, weights: {file: start.safetensors}"
+    )
+    first = expand(check_study(parse_document(text, "s.yaml", tmp_path)))
+    assert len(by_recipe(first)["init"]) == 1
+    assert len(by_recipe(first)["train"]) == len(by_recipe(expand(small_study()))["train"])
+    (tmp_path / "start.safetensors").write_bytes(b"two")
+    second = expand(check_study(parse_document(text, "s.yaml", tmp_path)))
+    assert not set(by_recipe(first)["init"]) & set(by_recipe(second)["init"])
+
+
+def test_test_accuracy_does_not_depend_on_how_much_is_held_back() -> None:
+    probes = []
+    for text in (SMALL, SMALL.replace("validation: 100", "validation: 200")):
+        population = expand(parse_study(text))
+        point = population.points[0]
+        probes.append((point.probes["test"].params, point.probes["validation"].params))
+    assert probes[0][0] == probes[1][0]
+    assert probes[0][1] != probes[1][1]
+
+
 GOLDEN: dict[str, object] = {
     "init": "d865c8e0e6b64c5e0ec7709c0ee1ae0527b98331ce330cf625adfc2dca2373ba",
     "dense": "c215099a1749628a0ee2f54f09e692b93f9fbabac394ff7b3af17404fc0370ad",
-    "evaluate": "012020362f13e9b90c45f8d1a93fa9c5cd8bfb13860b05c354654951ffd5fb8e",
+    "evaluate": "2bf7d5f9f1c129f8c3c831e5e5149d5aa02d4be0944d68ed9ef97ff21c0d7064",
     "l1-unstructured": [
         "ec29329fe2fd3a33055200f9e207a47201f08720d01156753f3c0f198b7b6b6a",
         "d9cab200c439b9b09decb79e5b2c8e3e939ac2f6e196c4c3e44b4a48108166be",

@@ -470,3 +470,122 @@ def test_mask_that_does_not_fit_names_the_layer_and_the_way_out(tmp_path: Path) 
     assert reasons
     assert all("fc3.weight has the shape (10, 8), the network (3, 8)" in reason for reason in reasons)
     assert "map: {fc3: fresh}" in reasons[0]
+
+
+def test_interrupted_run_with_momentum_and_adam_goes_on_in_a_worker(tmp_path: Path) -> None:
+    """The optimizer's state comes back from the store's file, in whichever order the file has it."""
+    for name, optimizer in (("momentum", "{sgd: {lr: 0.05, momentum: 0.9}}"), ("adam", "{adam: {lr: 1e-3}}")):
+        text = TINY.replace("{sgd: {lr: 0.1}}", optimizer).replace("duration: 1ep", "duration: 40ep")
+        text = text.replace("repeat: 2", "repeat: 1").replace(", random-unstructured]", "]")
+        whole, stopped = tmp_path / name / "whole", tmp_path / name / "stopped"
+        run(parse_study(text), store=whole, workers=0)
+        with Store(stopped) as store:
+            prepared = Run(parse_study(text), store)
+
+            def stop(tally: object, prepared: Run = prepared) -> None:
+                if any(share > 0.1 for _, share in prepared.tally.workers.values()):
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                prepared.execute(workers=1, on_change=stop)
+        checkpoints = list((stopped / "checkpoints").glob("*.safetensors"))
+        assert len(checkpoints) == 1
+        results = run(parse_study(text), store=stopped, workers=1)
+        assert not results.lost()
+        assert contents(stopped) == contents(whole)
+
+
+def test_ctrl_c_in_this_process_leaves_a_checkpoint(tmp_path: Path) -> None:
+    text = TINY.replace("duration: 1ep", "duration: 200ep")
+    with Store(tmp_path / "store") as store:
+        prepared = Run(parse_study(text), store)
+        before = signal.getsignal(signal.SIGINT)
+
+        def stop(tally: object) -> None:
+            if any(0.02 < share < 0.9 for _, share in prepared.tally.workers.values()):
+                signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            prepared.execute(workers=0, on_change=stop)
+        assert signal.getsignal(signal.SIGINT) is before
+    assert len(list((tmp_path / "store" / "checkpoints").glob("*.safetensors"))) == 1
+
+
+def test_users_data_that_changes_is_read_again_under_its_new_key(mine: Path, tmp_path: Path) -> None:
+    first = run(in_folder(own(), mine), store=tmp_path / "a", workers=0)
+    source = (mine / "mine.py").read_text()
+    (mine / "mine.py").write_text(source.replace("20 * labels", "10 * labels"))
+    second = run(in_folder(own(), mine), store=tmp_path / "a", workers=0)
+    assert first.point(0).state.key != second.point(0).state.key
+    fresh = run(in_folder(own(), mine), store=tmp_path / "b", workers=1)
+    for level in range(3):
+        key = second.point(level).state.key
+        assert second.store.ledger.outputs([key]) == fresh.store.ledger.outputs([key])
+
+
+def test_users_file_that_changes_while_a_run_goes_on_is_noticed(mine: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        prepared = Run(in_folder(own(data="digits"), mine), store)
+        source = (mine / "mine.py").read_text()
+        (mine / "mine.py").write_text(source.replace("torch.relu", "torch.tanh"))
+        results = prepared.execute(workers=0)
+        assert all("changed since the run began" in lost.reason for lost in results.lost())
+        assert results.lost()
+        (mine / "mine.py").write_text(source)
+        assert not Run(in_folder(own(data="digits"), mine), store).execute(workers=0).lost()
+        # A result is not silently put into another network.
+        (mine / "mine.py").write_text(source.replace("torch.relu", "torch.tanh"))
+        with pytest.raises(InputError, match="another source of its network"):
+            prepared.execute(workers=0).module(level=1)
+
+
+def test_bad_input_whose_cause_is_gone_is_tried_again(mine: Path, tmp_path: Path) -> None:
+    source = "from pathlib import Path\n" + NET.replace("hidden=16", "hidden=None").replace(
+        "super().__init__()",
+        "super().__init__()\n        hidden = int(Path(__file__).with_name('width.txt').read_text())",
+        1,
+    )
+    (mine / "mine.py").write_text(source)
+    study = in_folder(own(data="digits"), mine)
+    lost = run(study, store=tmp_path / "store", workers=0).lost()
+    assert lost
+    assert "width.txt" in lost[0].reason
+    (mine / "width.txt").write_text("12")
+    assert not run(study, store=tmp_path / "store", workers=0).lost()
+
+
+def test_moved_study_is_cached_and_its_modules_load(mine: Path, tmp_path: Path) -> None:
+    run(in_folder(own(data="digits"), mine), store=tmp_path / "store", workers=0)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (mine / "mine.py").rename(moved / "mine.py")
+    with Store(tmp_path / "store") as store:
+        prepared = Run(in_folder(own(data="digits"), moved), store)
+        assert prepared.missing() == 0
+        assert type(prepared.execute(workers=0).module(level=1)).__name__ == "Net"
+
+
+def test_users_code_that_exits_is_bad_input(mine: Path, tmp_path: Path) -> None:
+    (mine / "mine.py").write_text(
+        NET.replace('raise RuntimeError("no network today")', "raise SystemExit(3)")
+    )
+    results = run(
+        in_folder(own(model="mine.py:fails", data="digits"), mine), store=tmp_path / "store", workers=0
+    )
+    assert {lost.kind for lost in results.lost()} == {"bad input"}
+
+
+def test_pruning_without_training_is_evaluated(tmp_path: Path) -> None:
+    text = TINY.replace(", treat: rewind, on: d, train: t}", "}")
+    summary = run(parse_study(text), store=tmp_path / "store", workers=0).summary()
+    assert set(summary.n) == {1}
+    assert set(summary.failures) == {0}
+
+
+def test_steps_on_record_are_those_that_were_taken(tmp_path: Path) -> None:
+    text = SMALL.replace("duration: 2ep", "duration: 20ep, stop: 'val-accuracy >= .5', check: 5it")
+    text = text.replace("replicates: 2", "replicates: 1").replace("repeat: 3", "repeat: 1")
+    results = run(parse_study(text), store=tmp_path / "store", workers=0)
+    key = results.point(0, step="dense").state.key
+    taken = results.store.ledger.rows("SELECT work_steps FROM attempts WHERE node = ?", [key])
+    assert taken[0]["work_steps"] == results.store.ledger.facts([key])[key]["steps"]

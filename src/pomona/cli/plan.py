@@ -44,7 +44,7 @@ def plan(
     population = expand(checked, device)
     there = (store / LEDGER).is_file()
     opened = Store(store, create=False) if there else None
-    found = make_plan(population, opened, size)
+    found = make_plan(population, opened, size, device)
     to_run = found.states - found.cached
     others = f" ({found.from_others} of them asked for by other studies too)" if found.from_others else ""
     lines = [

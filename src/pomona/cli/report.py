@@ -7,7 +7,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from pomona.cli.options import DEFAULT_STORE, PresetOption, SetOption, StoreOption, StudyArgument
+from pomona.cli.options import (
+    DEFAULT_STORE,
+    DeviceOption,
+    PresetOption,
+    SetOption,
+    StoreOption,
+    StudyArgument,
+)
 
 OutputOption = Annotated[
     Optional[Path],  # noqa: UP045
@@ -25,11 +32,12 @@ def report(
     preset: PresetOption = None,
     store: StoreOption = DEFAULT_STORE,
     changes: SetOption = None,
+    device: DeviceOption = "cpu",
     output: OutputOption = None,
 ) -> None:
     """Write the report: one HTML file, its figures as SVG and PNG, their data as CSV."""
     from pomona.report.write import write_report
     from pomona.studies.results import load_results
 
-    results = load_results(study, preset, store, changes or ())
+    results = load_results(study, preset, store, changes or (), device)
     typer.echo(write_report(results, output))

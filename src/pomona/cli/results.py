@@ -8,7 +8,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from pomona.cli.options import DEFAULT_STORE, PresetOption, SetOption, StoreOption, StudyArgument
+from pomona.cli.options import (
+    DEFAULT_STORE,
+    DeviceOption,
+    PresetOption,
+    SetOption,
+    StoreOption,
+    StudyArgument,
+)
 from pomona.core.errors import InputError, StoreError
 
 CsvOption = Annotated[bool, typer.Option("--csv", help="As CSV.")]
@@ -32,6 +39,7 @@ def results(
     preset: PresetOption = None,
     store: StoreOption = DEFAULT_STORE,
     changes: SetOption = None,
+    device: DeviceOption = "cpu",
     as_csv: CsvOption = False,
     as_json: JsonOption = False,
     as_parquet: ParquetOption = False,
@@ -45,7 +53,7 @@ def results(
         raise InputError("--csv, --json and --parquet: give one of them")
     if as_parquet and output is None and sys.stdout.isatty():
         raise InputError("--parquet is not text: name a file with --output")
-    found = load_results(study, preset, store, changes or ())
+    found = load_results(study, preset, store, changes or (), device)
     if not (as_csv or as_json or as_parquet):
         if output is not None:
             raise InputError("--output: say in which form, with --csv, --json or --parquet")

@@ -60,11 +60,11 @@ def run(
         display.finish(prepared.tally)
         typer.echo(summary_table(results))
         page = report_path(results)
-        if missing or not page.is_file():
+        if missing or not page.is_file() or checked.digest() not in page.read_text(encoding="utf-8"):
             page = write_report(results)
         typer.echo(f"report: {_short(page)}")
         for failure in prepared.failures[:10]:
-            blocked = f", and {failure.blocked} states that descend from it" if failure.blocked else ""
+            blocked = f", and {failure.blocked} descending from it" if failure.blocked else ""
             typer.echo(f"failed ({failure.kind}): {failure.label}{blocked}: {failure.reason}", err=True)
         if prepared.failures:
             count = len(prepared.failures)

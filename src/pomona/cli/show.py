@@ -38,15 +38,35 @@ def show(
         _section("files", _files(opened, full))
         _section("masks (kept of all weights)", _masks(from_json(row["facts"])))
         _section("measurements", _measurements(opened, full))
+        _section("environment", _environment(opened, full))
         attempts = opened.ledger.rows("SELECT * FROM attempts WHERE node = ? ORDER BY id", [full])
-        _section(
-            "attempts",
-            [
-                f"{moment(a['started_at'])}, {duration(a['seconds'])}, run {a['run']}: {a['status']}"
-                + (f" ({a['kind']}: {a['reason']})" if a["kind"] else "")
-                for a in attempts
-            ],
-        )
+        lines = [
+            f"{moment(a['started_at'])}, {duration(a['seconds'])}, run {a['run']}: {a['status']}"
+            + (f" ({a['kind']}: {a['reason']})" if a["kind"] else "")
+            for a in attempts
+        ]
+        if attempts and attempts[-1]["traceback"]:
+            lines += attempts[-1]["traceback"].rstrip().splitlines()
+        _section("attempts", lines)
+
+
+def _environment(store: Store, key: str) -> list[str]:
+    """Of the run that computed the state last."""
+    rows = store.ledger.rows(
+        "SELECT e.document FROM attempts a JOIN runs r ON r.id = a.run"
+        " JOIN environments e ON e.digest = r.environment WHERE a.node = ? ORDER BY a.id DESC LIMIT 1",
+        [key],
+    )
+    if not rows:
+        return []
+    found = json.loads(rows[0]["document"])
+    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items() if version)
+    processor = found["processor"]
+    return [
+        f"Python {found['python']}, {found['system']}, commit {found['commit'] or 'none'}",
+        f"{processor['model']} ({', '.join(processor['simd'])})",
+        packages,
+    ]
 
 
 def _section(title: str, lines: list[str]) -> None:

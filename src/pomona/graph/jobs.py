@@ -73,12 +73,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished job left: files, facts, numbers, and the files of its snapshots by step."""
+    """What a finished job left: files, facts, numbers, and the files of its snapshots by step.
+
+    ``steps_taken`` are the optimizer steps of this attempt, for the record of its rate.
+    """
 
     outputs: tuple[Output, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     snapshots: Mapping[str, tuple[Output, ...]] = field(default_factory=dict)
+    steps_taken: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ def attempt(execute: Execute, job: Job, context: Context) -> Outcome | Failed | 
         return Failed("bad input", str(error), traceback.format_exc())
     except PomonaError as error:
         return Failed("error", str(error), traceback.format_exc())
+    except SystemExit as error:
+        return Failed("bad input", f"the user's code called exit({error.code})", traceback.format_exc())
     except MemoryError as error:
         return Failed("out of memory", str(error) or "the machine has no more memory", traceback.format_exc())
     except Exception as error:
@@ -163,4 +169,5 @@ def read_result(raw: Mapping[str, Any]) -> Outcome | Failed | Stopped:
         facts=value["facts"],
         measurements=tuple(Measurement(**m) for m in value["measurements"]),
         snapshots={step: tuple(Output(**o) for o in found) for step, found in value["snapshots"].items()},
+        steps_taken=value["steps_taken"],
     )

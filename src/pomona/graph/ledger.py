@@ -109,7 +109,7 @@ class Ledger:
             raise explained(self.path, error) from None
 
     def plan(self, states: Iterable[State], probes: Iterable[Probe]) -> None:
-        """Write down what is to be computed; what is known already stays as it is."""
+        """Write down what is to be computed; of what is known already only its ``how`` is renewed."""
         now = time.time()
         with self.transaction() as write:
             for state in states:
@@ -131,6 +131,10 @@ class Ledger:
                 if added:
                     links = [(state.key, i, parent) for i, parent in enumerate(state.parents)]
                     write.executemany("INSERT INTO parents VALUES (?,?,?)", links)
+                else:
+                    # A study that was moved says anew where its files lie.
+                    moved = "UPDATE states SET how = ? WHERE key = ? AND how != ?"
+                    write.execute(moved, (row[4], state.key, row[4]))
             for probe in probes:
                 added = write.execute(
                     "INSERT OR IGNORE INTO probes (key, name, version, params, how) VALUES (?,?,?,?,?)",
@@ -171,8 +175,10 @@ class Ledger:
         with self.transaction() as write:
             _add_attempt(write, attempt, run)
             if final:
-                write.execute("UPDATE states SET status = 'failed' WHERE key = ?", (attempt.node,))
-                write.execute("UPDATE probes SET status = 'failed' WHERE key = ?", (attempt.node,))
+                # What another process has finished meanwhile stays done.
+                for table in ("states", "probes"):
+                    sql = f"UPDATE {table} SET status = 'failed' WHERE key = ? AND status != 'done'"
+                    write.execute(sql, (attempt.node,))
 
     def reopen(self, keys: Iterable[str]) -> None:
         """Take states and probes back to planned, so that they are tried again."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -70,18 +72,45 @@ class HereExecutor:
         self.execute = load_entry(entry)
         self.said: list[Event] = []
         self.on_progress: Callable[[Progress], None] = lambda progress: None
+        self.asked_to_stop = False
 
     def interrupted(self) -> bool:
-        """Never asked to: Ctrl-C raises in this process."""
-        return False
+        """Whether Ctrl-C was pressed while the job runs."""
+        return self.asked_to_stop
 
     def progress(self, done: int, total: int) -> None:
         """Pass it on at once."""
         self.on_progress(Progress(done, total))
 
     def submit(self, worker: int, job: Job) -> None:
-        """Run the job to its end."""
-        self.said.append(Event(worker, attempt(self.execute, job, self)))
+        """Run the job to its end; on Ctrl-C to its checkpoint.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C; at once if it is pressed again.
+        """
+        with self._gentle_interrupt():
+            self.said.append(Event(worker, attempt(self.execute, job, self)))
+        if self.asked_to_stop:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def _gentle_interrupt(self) -> Iterator[None]:
+        """Ctrl-C sets a flag that the job asks for, where signals can be caught: in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def ask(number: int, frame: object) -> None:
+            if self.asked_to_stop:
+                raise KeyboardInterrupt
+            self.asked_to_stop = True
+
+        signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def poll(self, timeout_seconds: float) -> Sequence[Event]:
         """The results so far."""

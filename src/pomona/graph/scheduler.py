@@ -16,8 +16,9 @@ from pomona.graph.waiting import Waiting
 
 __all__ = ["Failure", "Scheduler", "Tally"]
 
-# These end the same way at every try; the others may not, and are tried again by the next run.
-LASTING: tuple[FailureKind, ...] = ("diverged", "layer collapse", "bad input")
+# These end the same way at every try. The others may not (a file that was missing is there now, a user's
+# package is installed), and are tried again by the next run.
+LASTING: tuple[FailureKind, ...] = ("diverged", "layer collapse")
 _TRIES_AFTER_LOSS = 3
 
 
@@ -180,7 +181,7 @@ class Scheduler:
         self.tally.at(worker, self._label(key), progress.done / max(progress.total, 1), self._work(key))
 
     def _finish(self, key: str, event: Event, outcome: Outcome, started: float) -> None:
-        attempt = self._attempt(key, event.worker, started, "done")
+        attempt = self._attempt(key, event.worker, started, outcome)
         ledger = self.store.ledger
         if key in self.graph.probes:
             ledger.commit_probe(key, outcome.measurements, attempt, self.run_number)
@@ -191,7 +192,7 @@ class Scheduler:
             outputs = outcome.snapshots.get(str(snapshot.params["at"]))
             if outputs is None:
                 early = Failed("bad input", f"the training stopped before {snapshot.params['at']}")
-                missed = self._attempt(snapshot.key, event.worker, started, "failed", early)
+                missed = self._attempt(snapshot.key, event.worker, started, early)
                 ledger.commit_failure(missed, self.run_number, final=True)
                 self._give_up(snapshot.key, early.kind, early.reason)
                 continue
@@ -214,7 +215,7 @@ class Scheduler:
         lost = failed.kind == "lost worker"
         self._losses[key] = self._losses.get(key, 0) + lost
         final = not lost or self._losses[key] >= _TRIES_AFTER_LOSS
-        attempt = self._attempt(key, event.worker, started, "failed", failed)
+        attempt = self._attempt(key, event.worker, started, failed)
         self.store.ledger.commit_failure(attempt, self.run_number, final)
         if final:
             self._give_up(key, failed.kind, failed.reason)
@@ -236,20 +237,19 @@ class Scheduler:
             return f"{probe.name} of {self._label(probe.states[0])}"
         return self.labels.get(key, f"{self.graph.states[key].recipe} {key[:12]}")
 
-    def _attempt(
-        self, key: str, worker: int, started: float, status: str, failed: Failed | None = None
-    ) -> Attempt:
+    def _attempt(self, key: str, worker: int, started: float, ended: Outcome | Failed) -> Attempt:
         node: State | Probe = self.graph.states.get(key) or self.graph.probes[key]
+        failed = ended if isinstance(ended, Failed) else None
         return Attempt(
             node=key,
             worker=str(worker),
             started_at=started,
             seconds=time.time() - started,
-            status=status,
+            status="failed" if failed else "done",
             kind=failed.kind if failed else None,
             reason=failed.reason if failed else None,
             traceback=failed.traceback if failed else None,
-            work_steps=node.work_steps if isinstance(node, State) else 0,
+            work_steps=ended.steps_taken if isinstance(ended, Outcome) else 0,
             cost=node.cost,
         )
 

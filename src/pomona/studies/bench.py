@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pomona.core.errors import StateFailure
+from pomona.core.reference import Reference
 from pomona.core.streams import Stream
 from pomona.data.choice import DataChoice
 from pomona.data.dataset import Dataset, load
@@ -27,9 +29,27 @@ Tensors = dict[str, Tensor]
 
 
 @lru_cache(maxsize=4)
-def dataset(name: str, folder: str) -> Dataset:
-    """A data set, decoded and checked once a process."""
-    return load(name, Path(folder))
+def dataset(name: str, folder: str, fingerprint: str) -> Dataset:
+    """A data set, decoded and checked once a process.
+
+    Raises:
+        StateFailure: It is another one than when the run began.
+    """
+    found = load(name, Path(folder))
+    if found.info.fingerprint != fingerprint:
+        raise StateFailure("error", f"the data of {name} changed while the run went on; run it again")
+    return found
+
+
+def check_sources(how: Mapping[str, Any]) -> None:
+    """Before a user's file is used: it is still the one that the keys were made from.
+
+    Raises:
+        StateFailure: It was changed since.
+    """
+    for name, digest in how["sources"].items():
+        if Reference.parse(name, Path(how["folder"])).digest() != digest:
+            raise StateFailure("error", f"{name} changed since the run began; run it again")
 
 
 def network(how: Mapping[str, Any]) -> nn.Module:
@@ -51,6 +71,7 @@ _networks: dict[str, nn.Module] = {}
 
 def fresh_network(how: Mapping[str, Any]) -> nn.Module:
     """A new module, to be given weights."""
+    check_sources(how)
     choice = ModelChoice.model_validate(how["model"])
     channels, height, width = how["input_shape"]
     return build(choice, (channels, height, width), how["classes"], Path(how["folder"]))
@@ -59,7 +80,8 @@ def fresh_network(how: Mapping[str, Any]) -> nn.Module:
 def examples(how: Mapping[str, Any], part: str) -> Examples:
     """The training or test images of a job's data set, as its network sees them."""
     choice = DataChoice.model_validate(how["dataset"])
-    found = dataset(choice.name, how["folder"])
+    check_sources(how)
+    found = dataset(choice.name, how["folder"], how["fingerprint"])
     mean, sd = choice.pixel_mean_sd(found.info)
     scale = tuple(1 / (255 * s) for s in sd)
     shift = tuple(-m / s for m, s in zip(mean, sd, strict=True))

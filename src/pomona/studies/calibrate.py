@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pomona.graph.jobs import Context, Job, Outcome
+from pomona.core.errors import InputError
+from pomona.graph.jobs import Context, Failed, Job, Outcome, Stopped
 from pomona.graph.nodes import State
-from pomona.graph.pool import LocalPool
+from pomona.graph.pool import LocalPool, Progress
 from pomona.graph.store import Files
 
 SECONDS = 2.0
 _KIND = "calibrate"
 
 
-def calibrate(states: Mapping[str, State], workers: int, pool: LocalPool, store: str) -> dict[str, float]:
+def calibrate(
+    states: Mapping[str, State], workers: int, pool: LocalPool, store: str, device: str
+) -> dict[str, float]:
     """Optimizer steps a second of one worker while all of them work, by class of cost.
 
     Args:
@@ -21,21 +24,24 @@ def calibrate(states: Mapping[str, State], workers: int, pool: LocalPool, store:
         workers: How many work at the same time.
         pool: Where they work.
         store: A folder; nothing is written there.
+        device: Where to compute.
+
+    Raises:
+        InputError: A network fails.
     """
     rates: dict[str, float] = {}
     for cost, state in states.items():
-        job = Job(cost, _KIND, state.params, state.how, (), store)
+        job = Job(cost, _KIND, state.params, state.how, (), store, device)
         for worker in range(workers):
             pool.submit(worker, job)
-        found: list[float] = []
-        ended = 0
-        while ended < workers:
-            for event in pool.poll(0.1):
-                ended += 1
-                if isinstance(event.what, Outcome):
-                    found.append(float(event.what.facts["steps_per_second"]))
-        if found:
-            rates[cost] = sum(found) / len(found)
+        ended: list[Outcome | Failed | Stopped] = []
+        while len(ended) < workers:
+            ended += [event.what for event in pool.poll(0.1) if not isinstance(event.what, Progress)]
+        found = [float(e.facts["steps_per_second"]) for e in ended if isinstance(e, Outcome)]
+        reasons = [e.reason for e in ended if isinstance(e, Failed)]
+        if reasons:
+            raise InputError(f"the speed of {cost!r} cannot be measured: {reasons[0]}")
+        rates[cost] = sum(found) / len(found)
     return rates
 
 

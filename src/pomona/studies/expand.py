@@ -162,6 +162,7 @@ class _Expansion:
             point = self._trained(
                 step, arm, replicate, level, masked, start, base.origin, base.network, base.trunk, point
             )
+            point = replace(point, data=point.data or base.data)
             yield point
 
     def _masked(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:

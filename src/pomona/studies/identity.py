@@ -61,6 +61,12 @@ class Network:
         """Whether its forward pass may draw random numbers; of a user's own network that is not known."""
         return self.choice.own
 
+    @property
+    def title(self) -> str:
+        """Its name with its options: networks of one title cost the same."""
+        options = " ".join(f"{name}={value}" for name, value in sorted(self.choice.options.items()))
+        return f"{self.choice.name} {options}".strip()
+
     def how(self) -> dict[str, Any]:
         """What a worker needs to build it."""
         return {
@@ -104,18 +110,22 @@ class Identities:
     def init(self, network: Network, replicate: int) -> State:
         """The state before any training."""
         choice = network.choice
-        model: dict[str, Value] = {"name": choice.name, "distribution": choice.distribution}
+        model: dict[str, Value] = {"name": choice.name}
         if choice.own:
             model = {"name": choice.name.rpartition(":")[2], "source": self._source(choice.name)}
         model["options"] = dict(choice.options)
-        if choice.weights is not None:
-            model["weights"] = choice.weights.digest(self.folder)
         params: dict[str, Value] = {
             "model": model,
             "input_shape": list(network.input_shape),
             "classes": network.classes,
-            "seeds": self.seeds(replicate, "init"),
         }
+        if choice.weights is not None:
+            # Nothing that is drawn remains, so neither the seed nor the distribution is consumed.
+            model["weights"] = choice.weights.digest(self.folder)
+        else:
+            params["seeds"] = self.seeds(replicate, "init")
+            if not choice.own:
+                model["distribution"] = choice.distribution
         return State("init", VERSIONS["init"], params, how=self._how(network.how()))
 
     def train(self, parent: State, network: Network, data: DataChoice, train: Train, replicate: int) -> State:
@@ -143,7 +153,7 @@ class Identities:
             (parent.key,),
             how=self._how(how),
             work_steps=train.duration.iterations(steps_an_epoch),
-            cost=f"train {network.choice.name} {shape} batch {train.batch_size} {self.engine['name']}",
+            cost=f"train {network.title} {shape} batch {train.batch_size} {self.engine['name']}",
         )
 
     def snapshot(self, run: State, at: Step) -> State:
@@ -192,11 +202,14 @@ class Identities:
 
     def evaluate(self, state: State, network: Network, data: DataChoice, part: str, replicate: int) -> Probe:
         """Correct predictions and loss on the test or the validation part."""
-        params: dict[str, Value] = {"data": self._data(data), "part": part, "engine": self.engine}
+        described = self._data(data)
+        params: dict[str, Value] = {"data": described, "part": part, "engine": self.engine}
         if part == "validation":
             params["seeds"] = self.seeds(replicate, "split")
+        else:
+            del described["validation"]  # what is held back of the training images is not seen here
         how = {**network.how(), "dataset": data.model_dump(mode="json")}
-        cost = f"evaluate {network.choice.name} {part} {self.engine['name']}"
+        cost = f"evaluate {network.title} {part} {self.engine['name']}"
         return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), self._how(how), cost)
 
     def compare(self, name: str, a: State, b: State) -> Probe:
@@ -206,7 +219,7 @@ class Identities:
     def effective_density(self, state: State, network: Network) -> Probe:
         """Weights on a live path from input to output; a bias that is not zero makes its unit live."""
         name = "effective-density"
-        cost = f"{name} {network.choice.name}"
+        cost = f"{name} {network.title}"
         return Probe(name, VERSIONS[name], {}, (state.key,), self._how(network.how()), cost)
 
     def _data(self, data: DataChoice) -> dict[str, Value]:
@@ -229,7 +242,14 @@ class Identities:
         return self._sources[name]
 
     def _how(self, how: Mapping[str, Any]) -> dict[str, Any]:
-        return {**how, "folder": str(self.folder)}
+        """What execution needs, with what the user's files must still be when they are read."""
+        named = [how.get(part, {}).get("name", "") for part in ("model", "dataset")]
+        named.append(how.get("method", {}).get("criterion", ""))
+        sources = {name: self._source(name) for name in named if is_reference(name)}
+        found = {**how, "folder": str(self.folder), "sources": sources}
+        if "dataset" in how:
+            found["fingerprint"] = self._infos[how["dataset"]["name"]].fingerprint
+        return found
 
 
 def check_data(data: DataChoice, info: DatasetInfo) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pomona.core.errors import StoreError
+from pomona.core.errors import InputError, StateFailure, StoreError
 from pomona.graph.nodes import from_json
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.studies import bench
@@ -21,14 +21,18 @@ def load_module(key: str, store: Store | Path | str = DEFAULT_STORE) -> nn.Modul
         store: The store or its folder.
 
     Raises:
-        InputError: No state has this key, or several begin with it.
+        InputError: No state has this key, several begin with it, or a user's network has changed since.
         StoreError: The state has no weights: it was not computed, or it failed.
     """
     opened = store if isinstance(store, Store) else Store(store, create=False)
     full = opened.find(key)
     weights = {name: torch.from_numpy(array.copy()) for name, array in opened.weights(full).items()}
-    how = _network_of(full, opened)
-    module = bench.fresh_network(how)
+    try:
+        module = bench.fresh_network(_network_of(full, opened))
+    except StateFailure:
+        raise InputError(
+            f"state {full[:12]} was computed with another source of its network than the file has now"
+        ) from None
     module.load_state_dict(weights)
     return module.eval()
 

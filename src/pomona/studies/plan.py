@@ -50,7 +50,7 @@ class Plan:
     engine: str
 
 
-def make_plan(population: Population, store: Store | None, workers: int) -> Plan:
+def make_plan(population: Population, store: Store | None, workers: int, device: str = "cpu") -> Plan:
     """Survey a population against a store, or against none; nothing is written.
 
     Measures this machine's speed where no rate is on record.
@@ -61,7 +61,7 @@ def make_plan(population: Population, store: Store | None, workers: int) -> Plan
     missing = [state for key, state in graph.states.items() if key not in done]
     trainings = [state for state in missing if state.work_steps]
     uses = _uses(population)
-    rates, source = _rates(trainings, store, workers)
+    rates, source = _rates(trainings, store, workers, device)
     durations = store.ledger.durations() if store else {}
     engines = {str(s.params["engine"]["name"]) for s in graph.states.values() if "engine" in s.params}  # type: ignore[call-overload,index]
     return Plan(
@@ -104,7 +104,9 @@ def _of_others(store: Store | None, study: str) -> set[str]:
     return {row["state"] for row in rows}
 
 
-def _rates(trainings: list[State], store: Store | None, workers: int) -> tuple[dict[str, float], str]:
+def _rates(
+    trainings: list[State], store: Store | None, workers: int, device: str
+) -> tuple[dict[str, float], str]:
     """Rates by class of cost: those on record, the rest measured now."""
     needed = {state.cost: state for state in trainings}
     on_record = store.ledger.rates() if store else {}
@@ -118,7 +120,7 @@ def _rates(trainings: list[State], store: Store | None, workers: int) -> tuple[d
     with tempfile.TemporaryDirectory(prefix="pomona-calibrate-") as folder:
         pool = LocalPool(ENTRY, size, Path(folder))
         try:
-            known |= calibrate(unknown, size, pool, folder)
+            known |= calibrate(unknown, size, pool, folder, device)
         finally:
             pool.kill()
     partly = "" if len(unknown) == len(needed) else "rates of earlier runs and "

@@ -38,7 +38,10 @@ def init_state(job: Job, files: Files, context: Context) -> Outcome:
     choice = ModelChoice.model_validate(how["model"])
     channels, height, width = how["input_shape"]
     folder = Path(how["folder"])
-    seed = job.params["seeds"]["init"]
+    bench.check_sources(how)
+    if choice.weights is not None and choice.weights.digest(folder) != job.params["model"]["weights"]:
+        raise StateFailure("error", f"{choice.weights.file} changed since the run began; run it again")
+    seed = job.params.get("seeds", {}).get("init", 0)  # pretrained weights consume none
     weights = initial_weights(choice, (channels, height, width), how["classes"], seed, folder)
     kinds = bench.kinds_of(bench.network(how))
     masks = {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in kinds}
@@ -64,6 +67,7 @@ def prune_state(job: Job, files: Files, context: Context) -> Outcome:
     """Smaller masks by scoring the parent's weights; what is pruned is zero."""
     parent = job.states[0]
     params = job.params
+    bench.check_sources(job.how)
     weights = bench.weights_of(parent, files)
     masks, kinds = bench.masks_of(parent, files)
 
@@ -217,7 +221,8 @@ def _train(
         "checks": [list(check) for check in trained.checks],
     }
     outputs = (bench.write_weights(trained.weights, files), bench.same_masks(parent, files))
-    return Outcome(outputs, facts, snapshots=taken)
+    steps_taken = trained.steps - (checkpoint.step if checkpoint else 0)
+    return Outcome(outputs, facts, snapshots=taken, steps_taken=steps_taken)
 
 
 def _resumed(

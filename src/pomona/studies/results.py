@@ -103,7 +103,7 @@ class Results:
         """Mean, SD and t interval over replicates for every arm and level; of the whole network or a layer.
 
         Columns: step, level, the factors, density (mean over replicates), n, mean, sd, low, high, failures
-        (replicates without a value), at_chance (replicates at chance; accuracy only).
+        (replicates whose state or measurement is missing), at_chance (replicates at chance; accuracy only).
         """
         import pandas as pd
 
@@ -126,7 +126,7 @@ class Results:
                     "sd": found.sd if found else None,
                     "low": found.low if found else None,
                     "high": found.high if found else None,
-                    "failures": len(values) - len(there),
+                    "failures": sum(self._is_missing(point, quantity, part) for point in points),
                     "at_chance": sum(flag == 1.0 for flag in flagged),
                 }
             )
@@ -163,7 +163,7 @@ class Results:
 
     def lost(self) -> list[LostPoint]:
         """Points without a state, by their own failure or by one they descend from."""
-        status = self.store.ledger.statuses("states")
+        status = self._status
         reasons = {
             row["node"]: (row["kind"], row["reason"])
             for row in self.store.ledger.rows(
@@ -227,6 +227,17 @@ class Results:
 
         return load_module(self.point(level, replicate, step, **arm).state.key, self.store)
 
+    def _is_missing(self, point: Point, quantity: str, part: str) -> bool:
+        """Whether a point lacks what was asked of it: its state, or the measurement."""
+        probe = point.probes.get(part if quantity in _DIRECT else quantity)
+        if probe is not None:
+            return probe.key not in self._values
+        return self._status.get(point.state.key) != "done"
+
+    @cached_property
+    def _status(self) -> dict[str, str]:
+        return self.store.ledger.statuses("states")
+
     def _labels(self, point: Point) -> list[str]:
         return [point.arm.get(factor, "") for factor in self.factors]
 
@@ -268,9 +279,19 @@ def load_results(
     preset: str | None = None,
     store: Path | str = DEFAULT_STORE,
     changes: Sequence[str] | Mapping[str, Any] = (),
+    device: str = "cpu",
 ) -> Results:
-    """The results that a store holds for a study; nothing is computed."""
-    return Results(load_study(study, preset, changes), Store(store, create=False))
+    """The results that a store holds for a study; nothing is computed.
+
+    Args:
+        study: A name of the library, or the path of a YAML file.
+        preset: One of its presets.
+        store: Folder of the store.
+        changes: Single values, as in ``run``.
+        device: Where it was run: the bits of a GPU differ, so its states are others.
+    """
+    checked = load_study(study, preset, changes)
+    return Results(checked, Store(store, create=False), expand(checked, device))
 
 
 def _arm(point: Point) -> str:
