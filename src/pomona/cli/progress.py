@@ -101,4 +101,4 @@ def _line(tally: Tally) -> str:
     text = f"{share:4.0%}  {settled}/{tally.states} states ({tally.cached} cached, {tally.failed} failed)"
     text += f"  {tally.steps_per_second:,.0f} steps/s"
     left = tally.seconds_left
-    return text if left is None else f"{text}  {duration(left)} left"
+    return text if left is None else f"{text}  {duration(max(left, 1.0))} left"
