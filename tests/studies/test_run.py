@@ -589,3 +589,15 @@ def test_steps_on_record_are_those_that_were_taken(tmp_path: Path) -> None:
     key = results.point(0, step="dense").state.key
     taken = results.store.ledger.rows("SELECT work_steps FROM attempts WHERE node = ?", [key])
     assert taken[0]["work_steps"] == results.store.ledger.facts([key])[key]["steps"]
+
+
+def test_checkpoint_of_another_training_is_dropped_and_the_training_starts_again(tmp_path: Path) -> None:
+    run(parse_study(TINY), store=tmp_path / "whole", workers=0)
+    with Store(tmp_path / "store") as store:
+        prepared = Run(parse_study(TINY), store)
+        dense = next(p for p in prepared.population.points if p.step == "dense")
+        about = {"step": 3, "checks": [], "snapshots": {}}
+        store.files.write_checkpoint(dense.state.key, {"weights/other": np.zeros(3, np.float32)}, about)
+        assert not prepared.execute(workers=0).lost()
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+    assert not list((tmp_path / "store" / "checkpoints").iterdir())

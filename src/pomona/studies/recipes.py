@@ -25,9 +25,9 @@ from pomona.pruning.prune import prune
 from pomona.pruning.treatments import Treatment, treat
 from pomona.studies import bench
 from pomona.studies.bench import Tensors
-from pomona.training.checkpoint import Checkpoint
+from pomona.training.checkpoint import Checkpoint, CheckpointError
 from pomona.training.config import Train
-from pomona.training.loop import train
+from pomona.training.loop import Trained, train
 
 Recipe = Callable[[Job, Files, Context], Outcome]
 
@@ -189,8 +189,8 @@ def _train(
         described = {at: [asdict(output) for output in outputs] for at, outputs in taken.items()}
         files.write_checkpoint(job.node, arrays, {**record, "snapshots": described})
 
-    try:
-        trained = train(
+    def attempt() -> Trained:
+        return train(
             bench.network(how),
             bench.weights_of(parent, files),
             masks,
@@ -209,6 +209,15 @@ def _train(
             on_progress=context.progress,
             random_forward=dropout is not None,
         )
+
+    try:
+        try:
+            trained = attempt()
+        except CheckpointError:
+            # It is of no use, and the training is whole without it.
+            files.drop_checkpoint(job.node)
+            checkpoint, taken = None, {}
+            trained = attempt()
     except Interrupted:
         if finished():
             return Outcome(snapshots=taken)
@@ -237,7 +246,10 @@ def _resumed(
     if not set(snapshots) <= {*taken, *_later(snapshots, about["step"], how)}:
         return None, {}
     tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
-    return Checkpoint.from_parts(tensors, about), taken
+    try:
+        return Checkpoint.from_parts(tensors, about), taken
+    except CheckpointError:
+        return None, {}
 
 
 def _later(snapshots: tuple[str, ...], step: int, how: Mapping[str, Any]) -> set[str]:

@@ -12,6 +12,10 @@ from pomona.core.errors import InputError
 from pomona.training.stopping import Check
 
 
+class CheckpointError(InputError):
+    """A checkpoint cannot be resumed. The training is whole without it: it starts at step 0 again."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A training after some of its steps.
@@ -44,7 +48,7 @@ class Checkpoint:
         """The checkpoint that ``parts`` was called on.
 
         Raises:
-            InputError: They are not the parts of a checkpoint.
+            CheckpointError: They are not the parts of a checkpoint.
         """
         weights: dict[str, Tensor] = {}
         best: dict[str, Tensor] = {}
@@ -57,9 +61,9 @@ class Checkpoint:
             elif group in ("weights", "best"):
                 (weights if group == "weights" else best)[name] = tensor
             else:
-                raise InputError(f"not a part of a checkpoint: {flat!r}")
+                raise CheckpointError(f"not a part of a checkpoint: {flat!r}")
         try:
             checks = tuple(Check(int(s), float(a), float(loss)) for s, a, loss in record["checks"])
             return cls(int(record["step"]), weights, optimizer, checks, best or None)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"not the record of a checkpoint: {dict(record)!r}") from error
+            raise CheckpointError(f"not the record of a checkpoint: {dict(record)!r}") from error

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pomona.core.errors import InputError
 from pomona.training.batches import Batches
+from pomona.training.checkpoint import CheckpointError
 from pomona.training.config import Train
 from pomona.training.failures import check_outputs, diverged, failed, moment
 from pomona.training.placing import mask_factors, not_finite, place, taken, trained_parameters
@@ -97,7 +98,7 @@ class Stepper:
         """Copies of what the optimizer keeps: by kind, then by parameter."""
         return {
             kind: {
-                name: torch.empty(tensor.shape).copy_(tensor)
+                name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
                 for name, tensor in zip(self._names, tensors, strict=True)
             }
             for kind, tensors in self._update.state().items()
@@ -109,12 +110,16 @@ class Stepper:
         """Go on from another moment of the same training.
 
         Raises:
-            InputError: The state is that of another training.
+            CheckpointError: The state is that of another training. The module then holds no useful weights.
         """
-        place(self.module, weights, self.batches.device)
+        try:
+            place(self.module, weights, self.batches.device)
+        except InputError as error:
+            raise CheckpointError(f"the checkpoint is of another network: {error}") from None
         state = self._update.state()
-        if {kind: list(self._names) for kind in state} != {kind: list(t) for kind, t in optimizer.items()}:
-            raise InputError("the checkpoint is of another optimizer or network than the training")
+        # As sets: a file gives its tensors back in an order of its own.
+        if {kind: set(self._names) for kind in state} != {kind: set(t) for kind, t in optimizer.items()}:
+            raise CheckpointError("the checkpoint is of another optimizer or network than the training")
         for kind, tensors in state.items():
             for name, tensor in zip(self._names, tensors, strict=True):
                 tensor.copy_(optimizer[kind][name])
