@@ -601,3 +601,109 @@ def test_checkpoint_of_another_training_is_dropped_and_the_training_starts_again
         assert not prepared.execute(workers=0).lost()
     assert contents(tmp_path / "store") == contents(tmp_path / "whole")
     assert not list((tmp_path / "store" / "checkpoints").iterdir())
+
+
+ODD = """
+import torch
+from torch import nn
+
+class Counting(nn.Module):
+    '''Float64 weights, momentum, and a buffer that is not saved but changes every step.'''
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 12).double(), nn.Linear(12, 10).double()
+        self.register_buffer("steps", torch.zeros(()), persistent=False)
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+        return self.last(torch.relu(self.first(x.double().flatten(1)) + torch.sin(self.steps)))
+
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 12), nn.Linear(12, 10)
+        self.first.weight.requires_grad_(False)
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x.flatten(1))))
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+    def forward(self, x):
+        return self.last(self.second(self.first(x.flatten(1))))
+
+class Half(Frozen):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", torch.ones(2, dtype=torch.bfloat16))
+
+def noisy(weight):
+    return weight.abs() * torch.rand_like(weight)
+"""
+
+
+def test_float64_networks_with_unsaved_buffers_resume_to_the_same_bits(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ODD)
+    text = own(model="mine.py:Counting", data="digits").replace(
+        "{sgd: {lr: 0.1}}", "{sgd: {lr: 0.05, momentum: 0.9}}"
+    )
+    text = text.replace("duration: 1ep", "duration: 30ep").replace("repeat: 2", "repeat: 1")
+    run(in_folder(text, tmp_path), store=tmp_path / "whole", workers=0)
+    with Store(tmp_path / "stopped") as store:
+        prepared = Run(in_folder(text, tmp_path), store)
+
+        def stop(tally: object) -> None:
+            if any(0.02 < share < 0.95 for _, share in prepared.tally.workers.values()):
+                signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            prepared.execute(workers=0, on_change=stop)
+    assert list((tmp_path / "stopped" / "checkpoints").iterdir())
+    assert not run(in_folder(text, tmp_path), store=tmp_path / "stopped", workers=0).lost()
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_frozen_layers_are_pruned_and_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ODD)
+    results = run(
+        in_folder(own(model="mine.py:Frozen", data="digits"), tmp_path), store=tmp_path / "store", workers=0
+    )
+    assert not results.lost()
+    start_weights, end = (
+        results.store.weights(key)["first.weight"]
+        for key in (results.point(2).origin.key, results.point(2).state.key)
+    )
+    mask = results.store.masks(results.point(2).state.key)[0]["first.weight"]
+    assert np.array_equal(end, np.where(mask, start_weights, 0))
+    assert mask.mean() == pytest.approx(0.64, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("Tied", "first.weight and second.weight are one tensor: tied weights cannot be pruned yet"),
+        ("Half", "scale is torch.bfloat16: expected float32"),
+    ],
+)
+def test_networks_that_cannot_be_kept_are_refused_with_the_reason(
+    model: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(ODD)
+    lost = run(
+        in_folder(own(model=f"mine.py:{model}", data="digits"), tmp_path), store=tmp_path / "s", workers=0
+    ).lost()
+    assert {point.kind for point in lost} == {"bad input"}
+    assert message in lost[0].reason
+
+
+def test_criterion_that_draws_gives_the_same_mask_again_and_leaves_the_generators(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NET + ODD)
+    study = in_folder(own(data="digits", method="{noisy: {criterion: 'mine.py:noisy'}}"), tmp_path)
+    before = torch.get_rng_state()
+    run(study, store=tmp_path / "a", workers=0)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(3)
+    run(study, store=tmp_path / "b", workers=0)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")

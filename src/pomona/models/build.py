@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from pomona.core.errors import InputError
 from pomona.core.streams import Stream
 from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
@@ -17,6 +18,12 @@ from pomona.models.own import own_network
 from pomona.models.pretrained import pretrained
 
 Shape = tuple[int, int, int]
+
+# What NumPy and the files of a store know.
+_STORED = frozenset(
+    {torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8}
+    | {torch.uint8, torch.bool}
+)
 
 
 def build(choice: ModelChoice, input_shape: Shape, classes: int, folder: Path | None = None) -> nn.Module:
@@ -59,17 +66,42 @@ def initial_weights(
         Contiguous tensors on the CPU, by name, in the order of ``state_dict``.
 
     Raises:
-        InputError: As ``build``; or the pretrained weights do not fit.
+        InputError: As ``build``; or the pretrained weights do not fit; or a user's network ties prunable
+            weights or has a type that cannot be stored.
     """
     if choice.own:
         seed = Stream("init", seed_index).seed()
         module = own_network(choice.name, input_shape, classes, choice.options, seed, folder)
+        _check_untied(module)
         found = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
     else:
         with torch.device("meta"):
             module = _catalogue(choice, input_shape, classes)
         found = drawn_weights(module, seed_index, choice.distribution)
+    _check_storable(found)
     return found if choice.weights is None else pretrained(choice.weights, found, folder)
+
+
+def _check_storable(weights: dict[str, Tensor]) -> None:
+    odd = [f"{name} is {tensor.dtype}" for name, tensor in weights.items() if tensor.dtype not in _STORED]
+    if odd:
+        raise InputError(
+            f"{', '.join(odd)}: expected float32, float64, float16, integers or bool; convert the "
+            "network with .float() in its constructor"
+        )
+
+
+def _check_untied(module: nn.Module) -> None:
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    prunable = set(layer_kinds(module))
+    for shared in names.values():
+        if len(shared) > 1 and prunable & set(shared):
+            raise InputError(
+                f"{' and '.join(shared)} are one tensor: tied weights cannot be pruned yet; "
+                "give each layer its own"
+            )
 
 
 def layer_kinds(module: nn.Module) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from pomona.studies.bench import Tensors
 from pomona.training.checkpoint import Checkpoint, CheckpointError
 from pomona.training.config import Train
 from pomona.training.loop import Trained, train
+from pomona.training.randomness import seeded
 
 Recipe = Callable[[Job, Files, Context], Outcome]
 
@@ -74,16 +76,20 @@ def prune_state(job: Job, files: Files, context: Context) -> Outcome:
     def stream(parameter: str) -> Stream:
         return Stream("mask", params["seeds"]["mask"], parameter, params["level"])
 
-    pruned = prune(
-        weights,
-        masks,
-        kinds,
-        Method.model_validate(job.how["method"]),
-        params["amount"],
-        params["rounding"],
-        stream=stream if "seeds" in params else None,
-        folder=Path(job.how["folder"]),
-    )
+    method = Method.model_validate(job.how["method"])
+    # A user's criterion that draws random numbers draws the same ones at every try, from no one else's state.
+    lent = seeded(0, torch.device("cpu")) if method.user_criterion else nullcontext()
+    with lent:
+        pruned = prune(
+            weights,
+            masks,
+            kinds,
+            method,
+            params["amount"],
+            params["rounding"],
+            stream=stream if "seeds" in params else None,
+            folder=Path(job.how["folder"]),
+        )
     _check_nested(masks, pruned.masks)
     if pruned.audit.achieved != pruned.audit.requested:
         raise StateFailure(

@@ -107,14 +107,20 @@ def train(
     stepper = Stepper(module, weights, masks, batches, config, per_epoch)
     watch = Watch(config.stop)
     if checkpoint is not None:
-        stepper.resume(checkpoint.step, checkpoint.weights, checkpoint.optimizer)
+        stepper.resume(checkpoint.step, checkpoint.weights, checkpoint.optimizer, checkpoint.unsaved)
         watch = Watch(config.stop, checkpoint.checks, checkpoint.best)
 
     def save() -> None:
         if on_checkpoint is not None:
-            state = stepper.optimizer_state()
             on_checkpoint(
-                Checkpoint(stepper.steps, stepper.weights(), state, tuple(watch.checks), watch.best_weights)
+                Checkpoint(
+                    stepper.steps,
+                    stepper.weights(),
+                    stepper.optimizer_state(),
+                    tuple(watch.checks),
+                    watch.best_weights,
+                    stepper.unsaved(),
+                )
             )
 
     def hand_out() -> None:

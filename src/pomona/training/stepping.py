@@ -16,7 +16,15 @@ from pomona.training.batches import Batches
 from pomona.training.checkpoint import CheckpointError
 from pomona.training.config import Train
 from pomona.training.failures import check_outputs, diverged, failed, moment
-from pomona.training.placing import mask_factors, not_finite, place, taken, trained_parameters
+from pomona.training.placing import (
+    frozen_parameters,
+    mask_factors,
+    not_finite,
+    place,
+    taken,
+    trained_parameters,
+    unsaved_buffers,
+)
 from pomona.training.randomness import seeded
 from pomona.training.schedule import learning_rates
 from pomona.training.updates import make_update
@@ -47,7 +55,7 @@ class Stepper:
         self.module, self.batches, self.per_epoch = module, batches, per_epoch
         named = trained_parameters(module)
         self._names, self._trained = list(named), list(named.values())
-        self._masked, self._factors = mask_factors(named, masks)
+        self._masked, self._factors = mask_factors(named, frozen_parameters(module), masks)
         # Detached tensors share the values: an update in place needs no guard against autograd.
         self._update = make_update(config.optimizer.one, [p.detach() for p in self._trained])
         self._rate = learning_rates(config, per_epoch)
@@ -94,6 +102,10 @@ class Stepper:
             raise diverged(self.module, "a weight is not finite", moment(self.steps - 1, self.per_epoch))
         return taken(self.module)
 
+    def unsaved(self) -> dict[str, Tensor]:
+        """Copies of the buffers that the weights do not hold."""
+        return {name: buffer.detach().cpu().clone() for name, buffer in unsaved_buffers(self.module).items()}
+
     def optimizer_state(self) -> dict[str, dict[str, Tensor]]:
         """Copies of what the optimizer keeps: by kind, then by parameter."""
         return {
@@ -105,7 +117,11 @@ class Stepper:
         }
 
     def resume(
-        self, steps: int, weights: Mapping[str, Tensor], optimizer: Mapping[str, Mapping[str, Tensor]]
+        self,
+        steps: int,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Mapping[str, Tensor]],
+        unsaved: Mapping[str, Tensor],
     ) -> None:
         """Go on from another moment of the same training.
 
@@ -120,6 +136,11 @@ class Stepper:
         # As sets: a file gives its tensors back in an order of its own.
         if {kind: set(self._names) for kind in state} != {kind: set(t) for kind, t in optimizer.items()}:
             raise CheckpointError("the checkpoint is of another optimizer or network than the training")
+        buffers = unsaved_buffers(self.module)
+        if {name: b.shape for name, b in buffers.items()} != {name: b.shape for name, b in unsaved.items()}:
+            raise CheckpointError("the checkpoint has other buffers than the network")
+        for name, buffer in buffers.items():
+            buffer.copy_(unsaved[name])
         for kind, tensors in state.items():
             for name, tensor in zip(self._names, tensors, strict=True):
                 tensor.copy_(optimizer[kind][name])
