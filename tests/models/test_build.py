@@ -52,6 +52,39 @@ def a_class():
 
 def lazy():
     return nn.LazyLinear(3)
+
+def tied():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Embedding(4, 4))
+    net[1].weight = net[0].weight
+    return net
+
+def tied_to_an_embedding():
+    net = nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4))
+    net[1].weight = net[0].weight
+    return net
+
+def layer_twice():
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(layer, nn.ReLU(), layer)
+
+def biases_tied():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].bias = net[0].bias
+    return net
+
+def half_parameter():
+    return nn.Linear(4, 4, dtype=torch.bfloat16)
+
+def half_buffer(persistent):
+    net = nn.Linear(4, 4)
+    net.register_buffer("scale", torch.ones(2, dtype=torch.bfloat16), persistent=persistent)
+    return net
+
+def storable():
+    net = nn.Linear(4, 4, dtype=torch.float64)
+    net.register_buffer("seen", torch.zeros(2, dtype=torch.bool))
+    net.register_buffer("count", torch.zeros((), dtype=torch.int32))
+    return net
 """
 
 
@@ -115,6 +148,34 @@ def test_build_leaves_global_random_state_alone(folder):
 def test_build_own_says_what_is_wrong(folder, choice, message):
     with pytest.raises(InputError, match=message):
         build(choice, SHAPE, 10, folder)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (_own("tied"), r"0\.weight and 1\.weight are one tensor: tied weights cannot be pruned"),
+        (_own("layer_twice"), r"0\.weight and 2\.weight are one tensor"),
+        (_own("half_parameter"), r"weight is torch\.bfloat16.*expected float32, float64"),
+        (_own("half_buffer", persistent=True), r"scale is torch\.bfloat16: expected float32, float64"),
+        (_own("half_buffer", persistent=False), r"scale is torch\.bfloat16: expected float32, float64"),
+    ],
+)
+def test_initial_weights_refuses_what_no_state_can_hold(folder, choice, message):
+    with pytest.raises(InputError, match=message):
+        initial_weights(choice, SHAPE, 4, 0, folder)
+
+
+def test_initial_weights_refuses_a_weight_shared_with_a_layer_that_is_not_pruned(folder):
+    with pytest.raises(InputError, match=r"0\.weight and 1\.weight are one tensor"):
+        initial_weights(_own("tied_to_an_embedding"), SHAPE, 4, 0, folder)
+
+
+def test_initial_weights_keeps_types_and_allows_tied_biases(folder):
+    found = initial_weights(_own("storable"), SHAPE, 4, 0, folder)
+    types = {"weight": torch.float64, "bias": torch.float64, "seen": torch.bool, "count": torch.int32}
+    assert {name: tensor.dtype for name, tensor in found.items()} == types
+    tied = initial_weights(_own("biases_tied"), SHAPE, 4, 0, folder)
+    assert torch.equal(tied["0.bias"], tied["1.bias"])
 
 
 def test_build_convolutions_are_channels_last_also_with_one_channel():

@@ -1,3 +1,6 @@
+import random
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -362,6 +365,42 @@ def test_users_criterion_of_channels_is_the_signed_sum(tmp_path):
     chosen = written(tmp_path, "return weight").model_copy(update={"granularity": "channel-in"})
     found = prune({"w": weight}, {}, ONE, chosen, 0.67, folder=tmp_path)
     assert found.masks["w"].any(dim=0).tolist() == [True, False, False]
+
+
+NOISY = """import random
+import numpy as np
+import torch
+
+AT_IMPORT = torch.rand(3, 4) + random.random()
+
+def score(weight):
+    return (weight.abs() + AT_IMPORT) * torch.rand_like(weight) * (np.random.rand() * random.random())
+"""
+
+
+def test_users_criterion_that_draws_gives_the_same_mask_again_and_leaves_global_state(tmp_path):
+    weight, masks = normal((3, 4)), []
+    for run in range(2):
+        # A folder of its own: the file is imported again.
+        folder = tmp_path / str(run)
+        folder.mkdir()
+        (folder / "mine.py").write_text(NOISY)
+        before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+        found = prune({"w": weight}, {}, ONE, method(criterion="mine.py:score"), 0.5, folder=folder)
+        masks.append(found.masks["w"])
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert random.getstate() == before[1]
+        assert np.array_equal(np.random.get_state()[1], before[2])
+        # Whatever the rest of the process draws meanwhile makes no difference.
+        torch.rand(1), random.random(), np.random.rand()
+    assert torch.equal(masks[0], masks[1])
+
+
+def test_users_criterion_that_fails_leaves_global_state(tmp_path):
+    before = torch.get_rng_state()
+    with pytest.raises(InputError, match="NameError"):
+        prune({"w": normal((2, 2))}, {}, ONE, written(tmp_path, "torch.rand(1); oops"), 0.5, folder=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_users_criterion_cannot_change_the_weights(tmp_path):

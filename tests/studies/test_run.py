@@ -707,3 +707,20 @@ def test_criterion_that_draws_gives_the_same_mask_again_and_leaves_the_generator
     torch.rand(3)
     run(study, store=tmp_path / "b", workers=0)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_users_data_that_does_not_fit_is_said_before_any_compute(mine: Path, tmp_path: Path) -> None:
+    small = TINY.replace(
+        "{d: {name: digits}}", "{d: {name: digits}, own: {name: 'mine.py:load', validation: 150}}"
+    )
+    text = small.replace("treat: rewind, on: d", "treat: rewind, on: own")
+    with pytest.raises(InputError, match="validation"):
+        run(in_folder(text, mine), store=tmp_path / "store", workers=0)
+    (mine / "mine.py").write_text(NET.replace("(200, 8, 8)", "(200, 9, 9)"))
+    with pytest.raises(InputError, match=r"1 problem\n.*steps\.ticket\.on"):
+        run(
+            in_folder(text.replace("validation: 150", "validation: 0"), mine),
+            store=tmp_path / "store",
+            workers=0,
+        )
+    assert not (tmp_path / "store" / "blobs").exists() or not list((tmp_path / "store" / "blobs").iterdir())

@@ -41,6 +41,21 @@ class Dropping(Small):
         return self.fc(hidden)
 
 
+class Counting(nn.Module):
+    """Float64, with a buffer that ``state_dict`` leaves out and that every step changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(64, 12, dtype=torch.float64)
+        self.fc = nn.Linear(12, 10, dtype=torch.float64)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float64), persistent=False)
+
+    def forward(self, images):
+        if self.training:
+            self.seen += 1 / 3
+        return self.fc(torch.relu(self.first(images.double().flatten(1)) + torch.sin(self.seen)))
+
+
 @pytest.fixture(scope="session")
 def digits():
     found = load_digits()

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import math
 import random
 
@@ -5,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.numpy import load, save
 from torch import nn
 
 from pomona.core.errors import InputError, Interrupted, ProblemsError, StateFailure
 from pomona.core.step import Step
 from pomona.core.streams import Stream
-from pomona.training.checkpoint import Checkpoint
+from pomona.training.checkpoint import Checkpoint, CheckpointError
 from pomona.training.evaluate import evaluate
 
-from .conftest import Dropping, Small
+from .conftest import Counting, Dropping, Small
 
 SGD = {"sgd": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}}
 ADAM = {"adam": {"lr": 2e-3, "weight_decay": 1e-3}}
@@ -106,6 +109,15 @@ class _Interrupt:
         return self.left < 0
 
 
+def _from_a_file(checkpoint):
+    tensors, record = checkpoint.parts()
+    arrays = load(save({name: tensor.numpy() for name, tensor in tensors.items()}))
+    # A file has an order of its own, which is what this is about.
+    assert list(arrays) != list(tensors)
+    stored = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    return Checkpoint.from_parts(stored, json.loads(json.dumps(record)))
+
+
 @pytest.mark.parametrize("optimizer", [SGD, ADAM])
 @pytest.mark.parametrize("after", [0, 1, 20, 21, 22, 41])
 def test_train_resumes_with_the_same_bits(run, masks, optimizer, after):
@@ -120,8 +132,7 @@ def test_train_resumes_with_the_same_bits(run, masks, optimizer, after):
     with pytest.raises(Interrupted, match=f"stopped on request after {after} of 42 steps"):
         run(config, masks=masks, interrupted=_Interrupt(after), snapshots=[Step(20, "it"), Step(1, "ep")])
     before = run.seen.snapshots
-    tensors, record = run.seen.checkpoints[-1].parts()
-    stored = Checkpoint.from_parts({name: t.clone() for name, t in tensors.items()}, record)
+    stored = _from_a_file(run.seen.checkpoints[-1])
     resumed = run(config, masks=masks, checkpoint=stored, snapshots=[Step(20, "it"), Step(1, "ep")])
     assert _equal(whole.weights, resumed.weights)
     assert (whole.checks, whole.steps, whole.stopped_at) == (
@@ -205,6 +216,70 @@ def test_train_random_forward_resumes_with_the_same_bits(run):
         run(module=Dropping(), random_forward=True, interrupted=_Interrupt(13))
     resumed = run(module=Dropping(), random_forward=True, checkpoint=run.seen.checkpoints[-1])
     assert _equal(whole.weights, resumed.weights)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAM])
+def test_train_float64_and_unsaved_buffers_resume_with_the_same_bits(run, optimizer):
+    with torch.random.fork_rng():
+        weights = {name: t.clone() for name, t in Counting().state_dict().items()}
+    config = {"optimizer": optimizer, "duration": "30it"}
+    whole = run(config, module=Counting(), weights=weights)
+    with pytest.raises(Interrupted):
+        run(config, module=Counting(), weights=weights, interrupted=_Interrupt(13))
+    kept = run.seen.checkpoints[-1]
+    assert kept.unsaved["seen"] == pytest.approx(13 / 3)
+    resumed = run(config, module=Counting(), weights=weights, checkpoint=_from_a_file(kept))
+    assert _equal(whole.weights, resumed.weights)
+
+
+def _with(checkpoint, **changed):
+    return dataclasses.replace(checkpoint, **changed)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda c: _with(c, weights={}),
+        lambda c: _with(
+            c, optimizer={"momentum": {name: torch.zeros(1) for name in c.optimizer["momentum"]}}
+        ),
+        lambda c: _with(c, unsaved={"seen": torch.zeros(1)}),
+        lambda c: _with(c, step=43),
+        lambda c: _with(c, best=None),
+        lambda c: _with(c, checks=()),
+        lambda c: _with(c, weights={n: torch.ones_like(t) for n, t in c.weights.items()}),
+    ],
+)
+def test_train_refuses_a_useless_checkpoint_before_any_step_and_can_start_again(run, masks, broken):
+    config = {"stop": {"best": "val-loss"}, "check": "5it"}
+    whole = run(config, masks=masks)
+    with pytest.raises(Interrupted):
+        run(config, masks=masks, interrupted=_Interrupt(12))
+    useless = broken(run.seen.checkpoints[-1])
+    module = Small()
+    with pytest.raises(CheckpointError):
+        run(config, masks=masks, module=module, checkpoint=useless, snapshots=[Step(0, "it")])
+    assert not run.seen.snapshots
+    assert not run.seen.progress
+    assert _equal(run(config, masks=masks, module=module).weights, whole.weights)
+
+
+def _frozen():
+    module = Small()
+    module.conv.weight.requires_grad_(False)
+    return module
+
+
+def test_train_leaves_a_frozen_layer_with_a_mask_as_it_is(run, start, masks):
+    result = run(masks=masks, module=_frozen())
+    assert torch.equal(result.weights["conv.weight"], start["conv.weight"] * masks["conv.weight"])
+    assert not result.weights["fc.weight"][~masks["fc.weight"]].any()
+    assert not torch.equal(result.weights["fc.weight"], start["fc.weight"] * masks["fc.weight"])
+
+
+def test_train_refuses_a_frozen_layer_that_is_not_zero_under_its_mask(run, start, masks):
+    with pytest.raises(InputError, match=r"mask of conv\.weight: 18 pruned weights are not zero"):
+        run(masks=masks, weights=start, apply_masks=False, module=_frozen())
 
 
 def test_train_does_not_change_what_it_was_given(run, start, masks, digits):
@@ -347,7 +422,7 @@ def test_train_refuses_what_cannot_be_done_before_any_step(run):
     with pytest.raises(Interrupted):
         run(interrupted=_Interrupt(3))
     of_sgd = run.seen.checkpoints[-1]
-    with pytest.raises(InputError, match="checkpoint is of another optimizer or network"):
+    with pytest.raises(CheckpointError, match="checkpoint is of another optimizer or network"):
         run({"optimizer": ADAM}, checkpoint=of_sgd)
 
 

@@ -72,18 +72,20 @@ def initial_weights(
     if choice.own:
         seed = Stream("init", seed_index).seed()
         module = own_network(choice.name, input_shape, classes, choice.options, seed, folder)
+        _check_storable(module)
         _check_untied(module)
         found = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
     else:
         with torch.device("meta"):
             module = _catalogue(choice, input_shape, classes)
         found = drawn_weights(module, seed_index, choice.distribution)
-    _check_storable(found)
     return found if choice.weights is None else pretrained(choice.weights, found, folder)
 
 
-def _check_storable(weights: dict[str, Tensor]) -> None:
-    odd = [f"{name} is {tensor.dtype}" for name, tensor in weights.items() if tensor.dtype not in _STORED]
+def _check_storable(module: nn.Module) -> None:
+    # Buffers that state_dict leaves out too: a checkpoint holds them.
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    odd = [f"{name} is {tensor.dtype}" for name, tensor in tensors if tensor.dtype not in _STORED]
     if odd:
         raise InputError(
             f"{', '.join(odd)}: expected float32, float64, float16, integers or bool; convert the "

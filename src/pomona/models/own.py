@@ -45,9 +45,9 @@ def own_network(
         InputError: It cannot be found, called, or does not return a module (says file and line).
     """
     reference = Reference.parse(written, folder)
-    factory = reference.load()
-    keywords = _keywords(factory, written, {"input_shape": shape, "classes": classes}, options)
     with _LOCK, _seeded(seed):
+        factory = reference.load()
+        keywords = _keywords(factory, written, {"input_shape": shape, "classes": classes}, options)
         try:
             module = factory(**keywords)
         except Exception as error:

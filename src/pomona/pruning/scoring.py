@@ -14,9 +14,13 @@ from pomona.core.reference import Reference, user_traceback
 from pomona.core.streams import Stream
 from pomona.pruning.criteria import CRITERIA, channel_totals
 from pomona.pruning.method import Method, Norm
+from pomona.pruning.randomness import seeded
 
 StreamOf = Callable[[str], Stream]
 Scorer = Callable[[str, Tensor, Tensor, int | None], Tensor]
+
+# The key of a state knows no random numbers of a user's criterion: it gets the same ones at every call.
+_SEED = 0
 
 
 def scorer(method: Method, stream: StreamOf | None = None, folder: Path | None = None) -> Scorer:
@@ -51,13 +55,15 @@ def scorer(method: Method, stream: StreamOf | None = None, folder: Path | None =
 
 
 def _users_scorer(reference: Reference) -> Scorer:
-    function = reference.load()
+    with seeded(_SEED):
+        function = reference.load()
 
     def score(name: str, weight: Tensor, mask: Tensor, axis: int | None) -> Tensor:
         _refuse_nan_weights(name, weight, mask)
         try:
             # A clone: the user's function may write into what it is given.
-            found = function(weight.clone())
+            with seeded(_SEED):
+                found = function(weight.clone())
         except PomonaError:
             raise
         except Exception as error:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError
-
 from pomona.core.errors import InputError, ProblemsError, nearest, unknown
-
-Place = tuple[str | int, ...]
+from pomona.studies.yamltext import Place, UnreadableError, load_yaml, plain, scalar_text
+from pomona.studies.yamltext import dump as dump
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,8 @@ def read_document(study: str | Path) -> Document:
     if str(study) in known:
         return parse_document(known[str(study)].read_text(encoding="utf-8"), f"{study}.yaml", Path.cwd())
     path = Path(study).expanduser()
+    if path.is_dir():
+        raise InputError(_folder(path))
     if not path.is_file():
         raise InputError(_no_study(path, list(known)))
     try:
@@ -73,132 +69,159 @@ def read_document(study: str | Path) -> Document:
 
 
 def parse_document(text: str, name: str, folder: Path) -> Document:
-    """Read YAML 1.2; a key that stands twice is refused.
+    """Read YAML 1.2; a key that stands twice is refused. Keys become text.
 
     Raises:
         InputError: Not valid YAML, or not a mapping.
     """
     try:
-        loaded = _yaml().load(text)
-    except DuplicateKeyError as error:
-        place = error.problem_mark
-        said = str(error.problem).split(" with ")[0].replace("found ", "")
-        raise InputError(f"{name} line {place.line + 1}: {said}; a key may stand once") from None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{name}{place}: not valid YAML: {error.problem}") from None
-    if not isinstance(loaded, Mapping):
-        raise InputError(f"{name}: expected a mapping such as 'study: my-study', got {type(loaded).__name__}")
-    lines: dict[Place, int] = {}
-    _note_lines(loaded, (), lines)
-    return Document(name, folder, _plain(loaded), lines)
+        content, lines = load_yaml(text)
+    except UnreadableError as error:
+        line = f" line {error.line}" if error.line else ""
+        column = f", column {error.column}" if error.column else ""
+        raise InputError(f"{name}{line}{column}: {error.reason}") from None
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else f"a {type(content).__name__}"
+        raise InputError(f"{name}: expected a mapping such as 'study: my-study', got {kind}")
+    return Document(name, folder, content, lines)
 
 
-def with_preset(document: Document, preset: str | None, changes: Sequence[str] = ()) -> Document:
-    """The document with a preset and with single changes ``path=value`` applied, in this order.
+def with_preset(
+    document: Document, preset: str | None, changes: Sequence[str] | Mapping[str, Any] = ()
+) -> Document:
+    """The document with a preset and with single changes applied, in this order.
+
+    Args:
+        document: What was read.
+        preset: Name of a preset, or None.
+        changes: As ``path=value`` with a YAML value, or a mapping from path to a Python value.
 
     Raises:
-        ProblemsError: An unknown preset, or a change that has no place (all reported together).
+        InputError: An unknown preset.
+        ProblemsError: A preset or a change that cannot be applied (all reported together).
     """
     content = copy.deepcopy(document.content)
-    presets = content.get("presets") or {}
-    problems: list[str] = []
+    lines = dict(document.lines)
+    presets = content.pop("presets", None)
+    faults: list[str] = []
     if preset is not None:
-        if not isinstance(presets, Mapping) or preset not in presets:
-            raise InputError(unknown("preset", preset, list(presets), where=document.name))
-        for path, value in presets[preset].items():
-            _set(content, str(path), value, f"{document.where(('presets', preset))}", problems)
+        faults += preset_shape(document, preset)
+        if not faults and preset not in (presets or {}):
+            raise InputError(unknown("preset", preset, presets or {}, where=document.name))
+        for path, value in presets[preset].items() if not faults else ():
+            line = document.lines.get(("presets", preset, path))
+            _set(content, lines, path, value, document.where(("presets", preset)), faults, line)
+    for path, value, where in _read_changes(changes, faults):
+        _set(content, lines, path, value, where, faults)
+    if faults:
+        raise ProblemsError(f"{document.name} cannot be used", faults)
+    return Document(document.name, document.folder, content, lines, preset or "")
+
+
+def preset_names(document: Document) -> list[str]:
+    """The presets of a document that has not been applied yet."""
+    presets = document.content.get("presets")
+    return list(presets) if isinstance(presets, dict) else []
+
+
+def preset_shape(document: Document, preset: str | None = None) -> list[str]:
+    """What is wrong with the form of the presets, or of one of them."""
+    presets = document.content.get("presets")
+    if presets is None:
+        return []
+    example = "{replicates: 3, let.train.full.duration: 1ep}"
+    if not isinstance(presets, dict):
+        where = document.where(("presets",))
+        return [f"{where}: expected names with their changes, as {{quick: {example}}}, got {presets!r}"]
+    return [
+        f"{document.where(('presets', name))}: expected changes as {example}, got {scalar_text(value)}"
+        for name, value in presets.items()
+        if preset in (None, name) and not isinstance(value, dict)
+    ]
+
+
+def _read_changes(
+    changes: Sequence[str] | Mapping[str, Any], faults: list[str]
+) -> Iterator[tuple[str, Any, str]]:
+    """Path, plain value and what a message calls the change."""
     for change in changes:
-        path, equals, written = change.partition("=")
-        if not equals or not path:
-            problems.append(f"--set {change!r}: expected path=value, for example replicates=3")
-            continue
-        _set(content, path.strip(), parse_value(written, change), f"--set {change!r}", problems)
-    if problems:
-        raise ProblemsError(f"{document.name} cannot be used", problems)
-    content.pop("presets", None)
-    return Document(document.name, document.folder, content, document.lines, preset or "")
+        where = f"changes, {change!r}" if isinstance(changes, Mapping) else f"--set {change!r}"
+        path, equals, text = change.partition("=")
+        try:
+            if isinstance(changes, Mapping):
+                yield change, plain(changes[change]), where
+            elif not equals or not path:
+                faults.append(f"{where}: expected path=value, for example replicates=3")
+            else:
+                yield path.strip(), load_yaml(text)[0], where
+        except UnreadableError as error:
+            reason = error.reason.removeprefix("not valid YAML: ")
+            faults.append(f"{where}: not a YAML value: {reason}")
+        except InputError as error:
+            faults.append(f"{where}: {error}")
 
 
-def parse_value(text: str, where: str) -> Any:
-    """One YAML value given on the command line."""
-    try:
-        return _plain(_yaml().load(text))
-    except MarkedYAMLError as error:
-        raise InputError(f"--set {where!r}: not a YAML value: {error.problem}") from None
+def _set(
+    content: dict[str, Any],
+    lines: dict[Place, int],
+    path: str,
+    value: Any,
+    where: str,
+    faults: list[str],
+    line: int | None = None,
+) -> None:
+    """Put a value at a dotted path whose parents exist.
 
-
-def dump(content: Mapping[str, Any]) -> str:
-    """A document as YAML text."""
-    stream = StringIO()
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    writer.width = 110
-    writer.dump(dict(content), stream)
-    return stream.getvalue()
-
-
-def _yaml() -> YAML:
-    reader = YAML(typ="rt", pure=True)
-    # YAML 1.2 is the default of this reader, and so is the refusal of duplicate keys.
-    return reader
-
-
-def _set(content: dict[str, Any], path: str, value: Any, where: str, problems: list[str]) -> None:
-    """Put a value at a dotted path whose parents exist; keys with dots in them are matched whole."""
-    *parents, last = path.split(".")
+    Of the keys that the path may go on with, the longest is taken: one with dots in it is matched whole.
+    """
     target: Any = content
-    for depth, part in enumerate(parents):
-        if isinstance(target, list) and part.isdigit() and int(part) < len(target):
-            target = target[int(part)]
-        elif isinstance(target, dict) and part in target:
-            target = target[part]
-        else:
-            here = ".".join(parents[:depth]) or "the study"
-            known = list(target) if isinstance(target, dict) else []
-            near = nearest(part, known)
-            hint = f"; did you mean {near!r}?" if near else f"; it has: {', '.join(known)}" if known else ""
-            problems.append(f"{where}: {path}: there is no {part!r} in {here}{hint}")
+    place: Place = ()
+    rest = path.split(".")
+    while (taken := _longest(target, rest)) < len(rest) and taken:
+        key = _key(target, rest[:taken])
+        target, place, rest = target[key], (*place, key), rest[taken:]
+    here = ".".join(map(str, place)) or "the study"
+    if not taken and not (isinstance(target, dict) and len(rest) == 1):
+        if not isinstance(target, dict):
+            faults.append(f"{where}: {path}: {here} is {target!r}, which has no {rest[0]!r} in it")
             return
-    if isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = value
-    elif isinstance(target, dict):
-        target[last] = value
-    else:
-        problems.append(f"{where}: {path}: {'.'.join(parents)} is {target!r}, which has no {last!r} in it")
+        near = nearest(rest[0], target)
+        hint = f"; did you mean {near!r}?" if near else f"; it has: {', '.join(target)}" if target else ""
+        faults.append(f"{where}: {path}: there is no {rest[0]!r} in {here}{hint}")
+        return
+    key = _key(target, rest)
+    target[key] = copy.deepcopy(value)
+    place = (*place, key)
+    for old in [old for old in lines if old[: len(place)] == place]:
+        del lines[old]
+    if line is not None:
+        lines[place] = line
+
+
+def _longest(target: Any, parts: Sequence[str]) -> int:
+    """How many parts of a path make up the longest key that there is; 0 where there is none."""
+    if isinstance(target, list):
+        return int(parts[0].isdecimal() and int(parts[0]) < len(target))
+    keys = target if isinstance(target, dict) else {}
+    return next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in keys), 0)
+
+
+def _key(target: Any, parts: Sequence[str]) -> str | int:
+    return int(parts[0]) if isinstance(target, list) else ".".join(parts)
+
+
+def _folder(path: Path) -> str:
+    files = sorted(file.name for file in path.glob("*.y*ml") if file.is_file())
+    hint = f"; did you mean {str(path / files[0])!r}?" if files else ""
+    return f"{str(path)!r} is a folder; expected the file of a study{hint}"
 
 
 def _no_study(path: Path, known: list[str]) -> str:
     folder = path.parent
-    files = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
+    files = [p.name for p in folder.glob("*.y*ml") if p.is_file()] if folder.is_dir() else []
     near = nearest(path.name, [*known, *files])
     hint = f"; did you mean {near!r}?" if near else ""
     return (
         f"there is no study {str(path)!r}: no file of this path, and the library has "
         f"{', '.join(sorted(known))}{hint}"
     )
-
-
-def _note_lines(node: Any, place: Place, lines: dict[Place, int]) -> None:
-    if isinstance(node, CommentedMap):
-        for key in node:
-            lines[(*place, key)] = node.lc.key(key)[0] + 1
-            _note_lines(node[key], (*place, key), lines)
-    elif isinstance(node, CommentedSeq):
-        for index, item in enumerate(node):
-            lines[(*place, index)] = node.lc.item(index)[0] + 1
-            _note_lines(item, (*place, index), lines)
-
-
-def _plain(node: Any) -> Any:
-    """Plain types instead of those that remember comments and quotes."""
-    if isinstance(node, Mapping):
-        return {_plain(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node

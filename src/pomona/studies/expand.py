@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from pomona.core.errors import InputError
+from pomona.core.errors import InputError, ProblemsError
 from pomona.core.step import Step
 from pomona.data.choice import DataChoice
 from pomona.graph.nodes import Graph, Probe, State
 from pomona.pruning.treatments import Treatment
-from pomona.studies.identity import Identities, Network, check_data
+from pomona.studies.feasible import unfit
+from pomona.studies.identity import Identities, Network
 from pomona.studies.resolve import Arm, MaskSource, ResolvedStep, Selector
 from pomona.studies.study import Study
 
@@ -101,11 +102,13 @@ class _Expansion:
         self.make = Identities(study.document.folder, study.spec.hold, device)
         self.graph = Graph()
         self.points: dict[tuple[str, int, tuple[str, ...]], list[Point]] = {}
+        # Again with users' data sets, which the check of the study does not load.
+        faults = unfit(study.settled(), study.document, self.make.info)
+        if faults:
+            raise ProblemsError(f"{study.document.name} is not a valid study", faults)
         for step in study.order:
             for arm in study.arms_of(step):
                 resolved = study.resolver.step(step, arm)
-                if resolved.data is not None:
-                    check_data(resolved.data, self.make.info(resolved.data))
                 for replicate in range(study.spec.replicates):
                     place = (step, replicate, tuple(arm.values()))
                     self.points[place] = list(self._build(resolved, arm, replicate))

@@ -16,7 +16,7 @@ from pomona.core.errors import InputError
 from pomona.core.reference import Reference, is_reference
 from pomona.core.step import Step, steps_per_epoch
 from pomona.data.catalogue import DatasetInfo
-from pomona.data.choice import DataChoice
+from pomona.data.choice import DataChoice, check_validation
 from pomona.data.dataset import describe
 from pomona.graph.nodes import SNAPSHOT, Probe, State
 from pomona.models.choice import ModelChoice
@@ -102,9 +102,14 @@ class Identities:
         return Network(choice, info.shape, info.classes)
 
     def info(self, data: DataChoice) -> DatasetInfo:
-        """What a data set is."""
+        """What a data set is.
+
+        Raises:
+            InputError: So much is held back for validation that nothing is left to train on.
+        """
         if data.name not in self._infos:
             self._infos[data.name] = describe(data.name, self.folder)
+        check_validation(self._infos[data.name].train_count, data.validation)
         return self._infos[data.name]
 
     def init(self, network: Network, replicate: int) -> State:
@@ -250,12 +255,3 @@ class Identities:
         if "dataset" in how:
             found["fingerprint"] = self._infos[how["dataset"]["name"]].fingerprint
         return found
-
-
-def check_data(data: DataChoice, info: DatasetInfo) -> None:
-    """Refuse a validation part that leaves nothing to train on."""
-    if data.validation >= info.train_count:
-        raise InputError(
-            f"validation: {data.validation} of the {info.train_count} training images of {data.name} "
-            "leave none to train on"
-        )

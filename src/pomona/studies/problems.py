@@ -45,18 +45,31 @@ def describe(
         model: The part it was validated against.
         at: The place of ``content`` in the document.
     """
-    lines: dict[str, None] = {}
+    # Every alternative of a value reports its own fault: those of one place become one line, and that a
+    # whole is of another kind is left out where a part of it is at fault.
+    found: dict[tuple[str | int, ...], list[str]] = {}
+    kinds: dict[tuple[str | int, ...], list[str]] = {}
     for fault in error.errors(include_url=False):
-        place = _place(fault["loc"], content)
-        text = _text(dict(fault), model)
-        lines[f"{where((*at, *place))}: {text}"] = None
+        place = _place(fault, content)
+        expected = _EXPECTED.get(fault["type"])
+        if expected is None:
+            found.setdefault(place, []).append(_text(dict(fault), model))
+        else:
+            kinds.setdefault(place, []).append(expected)
+            found.setdefault(place, [])
+    lines: dict[str, None] = {}
+    for place, texts in found.items():
+        if place in kinds and not any(other[: len(place)] == place != other for other in found):
+            either = " or ".join(dict.fromkeys(kinds[place]))
+            texts = [*texts, f"expected {either}, got {_at(content, place)!r}"]
+        lines.update({f"{where((*at, *place))}: {text}": None for text in texts})
     return list(lines)
 
 
 def remove(error: ValidationError, content: Any) -> None:
     """Take every key that is at fault out of the content."""
     for fault in error.errors(include_url=False):
-        place = _place(fault["loc"], content)
+        place = _place(fault, content)
         if not place:
             continue
         target = content
@@ -74,22 +87,24 @@ def _text(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
         return "is required and missing"
     if kind == "value_error":
         return str(fault["ctx"]["error"])
-    if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, got {given!r}"
     message = fault["msg"]
     return f"{message[0].lower()}{message[1:]}, got {given!r}"
 
 
-def _place(location: Sequence[str | int], content: Any) -> tuple[str | int, ...]:
+def _place(fault: Mapping[str, Any], content: Any) -> tuple[str | int, ...]:
     """The location without the names of alternatives that pydantic puts between the keys."""
     place: list[str | int] = []
-    for index, part in enumerate(location):
+    for part in fault["loc"]:
         if _has(content, part):
             content = content[part]
             place.append(part)
-        elif index == len(location) - 1 and isinstance(content, Mapping):
-            place.append(part)
-    return tuple(place)
+    return (*place, fault["loc"][-1]) if fault["type"] == "missing" else tuple(place)
+
+
+def _at(content: Any, place: Sequence[str | int]) -> Any:
+    for part in place:
+        content = content[part]
+    return content
 
 
 def _has(content: Any, part: str | int) -> bool:

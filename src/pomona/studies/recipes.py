@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from pomona.studies.bench import Tensors
 from pomona.training.checkpoint import Checkpoint, CheckpointError
 from pomona.training.config import Train
 from pomona.training.loop import Trained, train
-from pomona.training.randomness import seeded
 
 Recipe = Callable[[Job, Files, Context], Outcome]
 
@@ -76,20 +74,16 @@ def prune_state(job: Job, files: Files, context: Context) -> Outcome:
     def stream(parameter: str) -> Stream:
         return Stream("mask", params["seeds"]["mask"], parameter, params["level"])
 
-    method = Method.model_validate(job.how["method"])
-    # A user's criterion that draws random numbers draws the same ones at every try, from no one else's state.
-    lent = seeded(0, torch.device("cpu")) if method.user_criterion else nullcontext()
-    with lent:
-        pruned = prune(
-            weights,
-            masks,
-            kinds,
-            method,
-            params["amount"],
-            params["rounding"],
-            stream=stream if "seeds" in params else None,
-            folder=Path(job.how["folder"]),
-        )
+    pruned = prune(
+        weights,
+        masks,
+        kinds,
+        Method.model_validate(job.how["method"]),
+        params["amount"],
+        params["rounding"],
+        stream=stream if "seeds" in params else None,
+        folder=Path(job.how["folder"]),
+    )
     _check_nested(masks, pruned.masks)
     if pruned.audit.achieved != pruned.audit.requested:
         raise StateFailure(
@@ -243,19 +237,23 @@ def _train(
 def _resumed(
     node: str, snapshots: tuple[str, ...], how: Mapping[str, Any], files: Files
 ) -> tuple[Checkpoint | None, dict[str, tuple[Output, ...]]]:
-    """The last checkpoint with the snapshots taken before it; none if it has passed one that is wanted."""
+    """The last checkpoint with the snapshots taken before it.
+
+    None where there is none, where it cannot be read, or where it has passed a snapshot that is wanted now.
+    """
     found = files.read_checkpoint(node)
     if found is None:
         return None, {}
     arrays, about = found
-    taken = {at: tuple(Output(**output) for output in outputs) for at, outputs in about["snapshots"].items()}
-    if not set(snapshots) <= {*taken, *_later(snapshots, about["step"], how)}:
-        return None, {}
     tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
     try:
-        return Checkpoint.from_parts(tensors, about), taken
-    except CheckpointError:
+        checkpoint = Checkpoint.from_parts(tensors, about)
+        taken = {at: tuple(Output(**output) for output in left) for at, left in about["snapshots"].items()}
+    except (CheckpointError, AttributeError, KeyError, TypeError):
         return None, {}
+    if not set(snapshots) <= {*taken, *_later(snapshots, checkpoint.step, how)}:
+        return None, {}
+    return checkpoint, taken
 
 
 def _later(snapshots: tuple[str, ...], step: int, how: Mapping[str, Any]) -> set[str]:

@@ -20,8 +20,9 @@ from pomona.models.choice import ModelChoice
 from pomona.pruning.method import METHODS, Amount, Method
 from pomona.pruning.treatments import Treatment
 from pomona.studies import problems
-from pomona.studies.document import Document, Place
+from pomona.studies.document import Document
 from pomona.studies.schema import Let, MaskSpec, PruneSpec, Rounding, StepSpec
+from pomona.studies.yamltext import Place, scalar_text
 from pomona.training.config import Train
 
 Arm = Mapping[str, str]
@@ -137,26 +138,47 @@ class Resolver:
             raise ProblemsError(self.document.name, faults)
         return found
 
-    def value(self, written: Any, arm: Arm) -> Any:
+    def value(self, written: Any, arm: Arm, seen: Sequence[str] = ()) -> Any:
         """What is written, with every ``$factor`` replaced by its value in the arm."""
         if isinstance(written, str) and written.startswith("$"):
             factor = written[1:]
             if factor not in self.factors:
                 raise InputError(unknown("factor", factor, self.factors))
-            return self.factors[factor][arm[factor]]
+            if factor in seen:
+                raise InputError(f"values of factors go in a circle: {' -> '.join([*seen, factor])}")
+            return self.value(self.factors[factor][arm[factor]], arm, [*seen, factor])
         if isinstance(written, Mapping):
-            return {key: self.value(item, arm) for key, item in written.items()}
+            return {key: self.value(item, arm, seen) for key, item in written.items()}
         if isinstance(written, list):
-            return [self.value(item, arm) for item in written]
+            return [self.value(item, arm, seen) for item in written]
         return written
 
+    def entry(self, kind: str, name: str, arm: Arm) -> None:
+        """Check one entry of ``let``, whether a step uses it or not.
+
+        Raises:
+            ProblemsError: With all of its faults.
+        """
+        place: Place = ("let", kind, name)
+        makers = {"data": self._data, "train": self._train, "model": self._model, "method": self._method}
+        try:
+            makers[kind](name, arm, place)
+        except ProblemsError:
+            raise
+        except InputError as error:
+            raise ProblemsError(self.document.name, [f"{self.document.where(place)}: {error}"]) from None
+
     def _model(self, written: Any, arm: Arm, place: Place) -> ModelChoice:
-        value = self._named("model", self.value(written, arm), self.let.model, MODELS)
+        value, place = self._named("model", written, arm, place, MODELS)
         return self._validate(ModelChoice, value, place)
 
     def _data(self, written: Any, arm: Arm, place: Place) -> DataChoice:
-        value = self._named("data set", self.value(written, arm), self.let.data, DATASETS)
+        value, place = self._named("data", written, arm, place, DATASETS)
         return self._validate(DataChoice, {"name": value} if isinstance(value, str) else value, place)
+
+    def _method(self, written: Any, arm: Arm, place: Place) -> Method:
+        value, place = self._named("method", written, arm, place, METHODS)
+        return self._validate(Method, value, place)
 
     def _train(self, written: Any, arm: Arm, place: Place) -> Train | None:
         value = self.value(written, arm)
@@ -166,23 +188,27 @@ class Resolver:
             if value not in self.let.train:
                 raise InputError(unknown("training", value, [*self.let.train, "none"]))
             place, value = ("let", "train", value), self.let.train[value]
-        return self._validate(Train, self.value(self._alike(value, []), arm), place)
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"expected the name of a training, 'none', or a mapping as "
+                f"{{optimizer: ..., batch_size: 32, duration: 2ep}}, got {scalar_text(value)}"
+            )
+        return self._validate(Train, self.value(self._alike(value, arm, []), arm), place)
 
-    def _alike(self, value: Mapping[str, Any], seen: Sequence[str]) -> dict[str, Any]:
+    def _alike(self, value: Mapping[str, Any], arm: Arm, seen: Sequence[str]) -> dict[str, Any]:
         """Fields of the training that is named by ``like``, replaced by those that are given."""
         if "like" not in value:
             return dict(value)
-        name = str(value["like"])
+        name = scalar_text(self.value(value["like"], arm))
         if name in seen:
             raise InputError(f"'like' goes in a circle: {' -> '.join([*seen, name])}")
         if name not in self.let.train:
             raise InputError(unknown("training", name, self.let.train, where="like"))
         own = {key: item for key, item in value.items() if key != "like"}
-        return {**self._alike(self.let.train[name], [*seen, name]), **own}
+        return {**self._alike(self.let.train[name], arm, [*seen, name]), **own}
 
     def _pruning(self, spec: PruneSpec | MaskSpec, arm: Arm, place: Place) -> Pruning:
-        named = self._named("pruning method", self.value(spec.method, arm), self.let.method, METHODS)
-        method = self._validate(Method, named, (*place, "method"))
+        method = self._method(spec.method, arm, (*place, "method"))
         return Pruning(method, self._amount(spec.amount, arm, (*place, "amount")), spec.rounding)
 
     def _amount(self, written: Any, arm: Arm, place: Place) -> float | dict[str, float]:
@@ -211,7 +237,11 @@ class Resolver:
         """The label that a factor of another step is bound to."""
         if factor not in self.factors:
             raise InputError(unknown("key or factor", factor, [*self.factors, *MaskSpec.model_fields]))
-        label = arm[written[1:]] if isinstance(written, str) and written[1:] in arm else str(written)
+        label = scalar_text(written)
+        if label.startswith("$"):
+            if label[1:] not in self.factors:
+                raise InputError(unknown("factor", label[1:], self.factors))
+            label = arm[label[1:]]
         if label not in self.factors[factor]:
             raise InputError(unknown(f"label of factor {factor!r}", label, self.factors[factor]))
         return label
@@ -234,13 +264,19 @@ class Resolver:
     def _part(self, kind: type[_PART], written: Any, arm: Arm, place: Place) -> _PART:
         return self._validate(kind, self.value(written, arm), place)
 
-    def _named(self, what: str, value: Any, named: Mapping[str, Any], catalogue: Mapping[str, Any]) -> Any:
+    def _named(
+        self, kind: str, written: Any, arm: Arm, place: Place, catalogue: Mapping[str, Any]
+    ) -> tuple[Any, Place]:
+        """What a name of ``let`` or of the catalogue stands for, and where that is written."""
+        value = self.value(written, arm)
+        named = getattr(self.let, kind)
         if not isinstance(value, str):
-            return value
+            return value, place
         if value in named:
-            return named[value]
+            return self.value(named[value], arm), ("let", kind, value)
         if value in catalogue or is_reference(value):
-            return value
+            return value, place
+        what = {"data": "data set", "method": "pruning method"}.get(kind, kind)
         raise InputError(unknown(what, value, [*named, *catalogue]))
 
     def _validate(self, kind: type[_PART], value: Any, place: Place) -> _PART:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pomona.core.errors import InputError, unknown
 from pomona.core.schema import Fraction, Part
 from pomona.core.streams import STREAMS
+from pomona.studies.yamltext import scalar_text
 
 MEASURES = {
     "accuracy": "share of test (and validation) examples that are classified correctly",
@@ -156,8 +157,12 @@ class Estimand(Part):
 
     @model_validator(mode="after")
     def _possible(self) -> Estimand:
-        if self.match == "density" and self.value is not None and not 0 < self.value <= 1:
+        if self.value is None:
+            return self
+        if self.match in ("density", "effective-density") and not 0 < self.value <= 1:
             raise InputError(f"a density lies above 0 and at most at 1, got {self.value:g}")
+        if self.match == "level" and (self.value < 0 or self.value != int(self.value)):
+            raise InputError(f"a level is a whole number, 0 or more, got {self.value:g}")
         return self
 
 
@@ -257,44 +262,8 @@ class StudySpec(Part):
         for name, values in factors.items():
             if not values:
                 raise InputError(f"factor {name!r} has no values")
-            labels = [str(value) for value in values]
+            labels = [scalar_text(value) for value in values]
             twice = {label for label in labels if labels.count(label) > 1}
             if twice:
                 raise InputError(f"factor {name!r} has {', '.join(sorted(twice))} more than once")
         return factors
-
-
-_SUGAR = ("model", "data", "train", "method", "treatment", "prune")
-
-
-def expand_sugar(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The common case written out: ``dense`` and ``ticket`` from model, data, train, prune and method.
-
-    Raises:
-        InputError: Something that the short form needs is missing, or it stands beside ``steps``.
-    """
-    given = [name for name in _SUGAR if name in content]
-    if not given:
-        return dict(content)
-    if "steps" in content:
-        raise InputError(f"{', '.join(given)}: the short form and 'steps' cannot stand together")
-    missing = [name for name in ("model", "data", "train") if name not in content]
-    if missing:
-        raise InputError(f"the short form needs {', '.join(missing)} beside {', '.join(given)}")
-    rest = {key: value for key, value in content.items() if key not in _SUGAR}
-    trained = {"on": content["data"], "train": content["train"]}
-    steps: dict[str, Any] = {"dense": {"init": content["model"], **trained}}
-    if "prune" in content:
-        prune = content["prune"]
-        if not isinstance(prune, Mapping) or "levels" not in prune:
-            raise InputError("prune: expected {amount: 20%, levels: 12}: the short form needs 'levels'")
-        spec = {key: value for key, value in prune.items() if key != "levels"}
-        spec["method"] = content.get("method", "l1-unstructured")
-        steps["ticket"] = {
-            "from": "dense",
-            "repeat": prune["levels"],
-            "prune": spec,
-            "treat": content.get("treatment", "rewind"),
-            **trained,
-        }
-    return {**rest, "steps": steps}

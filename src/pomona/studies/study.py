@@ -13,12 +13,26 @@ from typing import Any
 from pydantic import ValidationError
 
 from pomona.core.canonical import digest
-from pomona.core.errors import InputError, ProblemsError, unknown
+from pomona.core.errors import InputError, ProblemsError
+from pomona.data.catalogue import DATASETS
 from pomona.studies import problems
-from pomona.studies.document import Document, dump, parse_document, read_document, with_preset
-from pomona.studies.resolve import Arm, Resolver
-from pomona.studies.schema import Contrast, StepSpec, StudySpec, expand_sugar
+from pomona.studies.checks import entry_faults, factor_faults, hypothesis_faults
+from pomona.studies.document import (
+    Document,
+    parse_document,
+    preset_names,
+    preset_shape,
+    read_document,
+    with_preset,
+)
+from pomona.studies.feasible import unfit
+from pomona.studies.reach import builds_on as builds_on
+from pomona.studies.reach import order_steps, reach_of_steps
+from pomona.studies.resolve import Arm, ResolvedStep, Resolver
+from pomona.studies.schema import StudySpec
+from pomona.studies.shortform import expand_sugar
 from pomona.studies.where import parse_condition
+from pomona.studies.yamltext import dump, scalar_text
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,10 @@ class Study:
         found = {tuple(arm[name] for name in names): None for arm in self.arms}
         return [dict(zip(names, labels, strict=True)) for labels in found]
 
+    def settled(self) -> dict[str, list[tuple[Arm, ResolvedStep]]]:
+        """Every step in order, for each of its arms."""
+        return _settle(self, [])
+
     def text(self) -> str:
         """The study as it is run: YAML with preset and changes applied."""
         return dump(self.document.content)
@@ -79,20 +97,18 @@ def load_study(
     Args:
         study: A name of the library, or the path of a YAML file.
         preset: One of the study's presets.
-        changes: Single values as ``path=value``, or a mapping from path to value.
+        changes: Single values as ``path=value``, or a mapping from path to value. NumPy scalars are taken.
 
     Raises:
         InputError: There is no such study or preset, or the file is not YAML.
         ProblemsError: With every fault of the study.
     """
-    if isinstance(changes, Mapping):
-        changes = [f"{path}={dump({'v': value})[3:].strip()}" for path, value in changes.items()]
-    return check_study(with_preset(read_document(study), preset, changes))
+    return _check_whole(read_document(study), preset, changes)
 
 
 def parse_study(text: str, name: str = "study", folder: Path | None = None) -> Study:
     """Read and check a study from YAML text."""
-    return check_study(with_preset(parse_document(text, name, folder or Path.cwd()), None))
+    return _check_whole(parse_document(text, name, folder or Path.cwd()), None)
 
 
 def check_study(document: Document) -> Study:
@@ -101,27 +117,60 @@ def check_study(document: Document) -> Study:
     Raises:
         ProblemsError: With every fault that was found.
     """
-    title = f"{document.name} is not a valid study"
+    study, faults = _examine(document)
+    return _sound(study, faults, document)
+
+
+def _check_whole(
+    document: Document, preset: str | None, changes: Sequence[str] | Mapping[str, Any] = ()
+) -> Study:
+    """Check the study as it is run, and the presets that it could be run with instead."""
+    study, faults = _examine(with_preset(document, preset, changes))
+    others = [name for name in preset_names(document) if name != preset]
+    # What is at fault without any preset is not the fault of a preset.
+    plain = preset is None and not changes
+    known = set(faults) if plain or not others else set(_examine(with_preset(document, None))[1])
+    faults += preset_shape(document)
+    for name in others:
+        if preset_shape(document, name):
+            continue
+        place = document.where(("presets", name))
+        try:
+            found = _examine(with_preset(document, name))[1]
+        except ProblemsError as error:
+            faults += error.problems
+        else:
+            faults += [f"{place}: {fault}" for fault in found if fault not in known]
+    return _sound(study, faults, document)
+
+
+def _sound(study: Study | None, faults: Sequence[str], document: Document) -> Study:
+    if faults or study is None:
+        raise ProblemsError(f"{document.name} is not a valid study", list(dict.fromkeys(faults)))
+    return study
+
+
+def _examine(document: Document) -> tuple[Study | None, list[str]]:
+    """A study with all of its faults; None where they leave none."""
     try:
         content = expand_sugar(document.content)
     except InputError as error:
-        raise ProblemsError(title, [f"{document.name}: {error}"]) from None
+        return None, [f"{document.name}: {error}"]
     faults: list[str] = []
     spec = _validated(content, document, faults)
     if spec is None:
-        raise ProblemsError(title, faults)
+        return None, faults
     factors = {name: _by_label(values) for name, values in spec.factors.items()}
-    order = _order(spec, document, faults)
+    order = order_steps(spec, document, faults)
     arms = _arms(spec, factors, document, faults)
-    reach = _reach(spec, order, factors)
-    unused = [name for name in factors if not any(name in reached for reached in reach.values())]
-    faults += [f"{document.where(('factors', name))}: no step uses ${name}" for name in unused]
+    reach = reach_of_steps(spec, order, factors)
+    faults += factor_faults(factors, reach, document)
     study = Study(document, spec, factors, tuple(order), reach, tuple(arms))
-    _resolve_all(study, faults)
-    _check_hypotheses(study, faults)
-    if faults:
-        raise ProblemsError(title, list(dict.fromkeys(faults)))
-    return study
+    settled = _settle(study, faults)
+    faults += entry_faults(spec.let, study.resolver, factors)
+    faults += unfit(settled, document, lambda data: DATASETS.get(data.name))
+    faults += hypothesis_faults(spec, factors, document)
+    return study, list(dict.fromkeys(faults))
 
 
 def _validated(content: dict[str, Any], document: Document, faults: list[str]) -> StudySpec | None:
@@ -145,42 +194,8 @@ def _validated(content: dict[str, Any], document: Document, faults: list[str]) -
 
 def _by_label(values: list[Any] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(values, Mapping):
-        return {str(label): label if value is None else value for label, value in values.items()}
-    return {str(value): value for value in values}
-
-
-def builds_on(spec: StepSpec) -> dict[str, str]:
-    """The steps that a step names, by the key that names them."""
-    named: dict[str, str] = {}
-    if spec.from_ is not None:
-        named["from"] = spec.from_
-    if spec.weights is not None:
-        named["weights"] = spec.weights.partition("@")[0]
-    if spec.mask is not None:
-        named["mask"] = (spec.mask.score or spec.mask.of or "").partition("@")[0]
-    return named
-
-
-def _order(spec: StudySpec, document: Document, faults: list[str]) -> list[str]:
-    before: dict[str, set[str]] = {}
-    for name, step in spec.steps.items():
-        before[name] = set()
-        for key, other in builds_on(step).items():
-            if other in spec.steps:
-                before[name].add(other)
-            else:
-                faults.append(f"{document.where(('steps', name, key))}: {unknown('step', other, spec.steps)}")
-    order: list[str] = []
-    while len(order) < len(before):
-        ready = [name for name in before if name not in order and before[name] <= set(order)]
-        if not ready:
-            circle = ", ".join(name for name in before if name not in order)
-            faults.append(
-                f"{document.where(('steps',))}: these steps build on one another in a circle: {circle}"
-            )
-            return [*order, *(name for name in before if name not in order)]
-        order += ready
-    return order
+        return {label: label if value is None else value for label, value in values.items()}
+    return {scalar_text(value): value for value in values}
 
 
 def _arms(
@@ -202,85 +217,15 @@ def _arms(
     return arms
 
 
-def _reach(
-    spec: StudySpec, order: Sequence[str], factors: Mapping[str, Mapping[str, Any]]
-) -> dict[str, frozenset[str]]:
-    """Factors that a step names, itself or through those it builds on, less bound and joined ones."""
-    reach: dict[str, frozenset[str]] = {}
-    for name in order:
-        step = spec.steps[name]
-        own = {f for f in _dollars(step.model_dump()) if f in factors}
-        for text in (step.train, step.on, step.init):
-            own |= {f for f in _dollars(_let_value(spec, text)) if f in factors}
-        for key, other in builds_on(step).items():
-            below = set(reach.get(other, ()))
-            if key == "mask" and step.mask is not None:
-                below -= {*step.mask.bindings, step.mask.over}
-            own |= below
-        reach[name] = frozenset(own)
-    return reach
-
-
-def _let_value(spec: StudySpec, written: Any) -> Any:
-    for named in (spec.let.train, spec.let.data, spec.let.model):
-        if isinstance(written, str) and written in named:
-            return named[written]
-    return None
-
-
-def _dollars(written: Any) -> set[str]:
-    if isinstance(written, str):
-        return {written[1:]} if written.startswith("$") else set()
-    if isinstance(written, Mapping):
-        return {name for item in written.values() for name in _dollars(item)}
-    if isinstance(written, (list, tuple)):
-        return {name for item in written for name in _dollars(item)}
-    return set()
-
-
-def _resolve_all(study: Study, faults: list[str]) -> None:
-    for step in study.order:
-        for arm in study.arms_of(step):
+def _settle(study: Study, faults: list[str]) -> dict[str, list[tuple[Arm, ResolvedStep]]]:
+    settled: dict[str, list[tuple[Arm, ResolvedStep]]] = {name: [] for name in study.order}
+    for name, found in settled.items():
+        for arm in study.arms_of(name):
             try:
-                study.resolver.step(step, arm)
+                found.append((arm, study.resolver.step(name, arm)))
             except ProblemsError as error:
                 faults.extend(error.problems)
-
-
-def _check_hypotheses(study: Study, faults: list[str]) -> None:
-    for index, hypothesis in enumerate(study.spec.hypotheses):
-        if hypothesis.contrast is None:
-            continue
-        place = study.document.where(("hypotheses", index, "contrast"))
-        faults += [f"{place}: {fault}" for fault in _contrast_faults(hypothesis.contrast, study.factors)]
-
-
-def _contrast_faults(contrast: Contrast, factors: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A contrast fixes, matches or averages every factor that it does not compare."""
-    found: list[str] = []
-    for side in (contrast.a, contrast.b, contrast.fix):
-        for factor, label in side.items():
-            if factor not in factors:
-                found.append(unknown("factor", factor, factors))
-            elif str(label) not in factors[factor]:
-                found.append(unknown(f"label of factor {factor!r}", label, factors[factor]))
-    for factor in (*contrast.match, *contrast.average):
-        if factor not in factors:
-            found.append(unknown("factor", factor, factors))
-    if contrast.a == contrast.b:
-        found.append(f"both arms are {contrast.a!r}: there is nothing to compare")
-    compared = set(contrast.a) & set(contrast.b)
-    for factor in sorted(set(contrast.a) ^ set(contrast.b)):
-        found.append(f"factor {factor!r} is given for one arm only; give it for both")
-    settled = compared | set(contrast.fix) | set(contrast.match) | set(contrast.average)
-    for factor, values in factors.items():
-        if factor not in settled and factor not in {*contrast.a, *contrast.b}:
-            label = next(iter(values))
-            found.append(
-                f"factor {factor!r} is left open; fix it (fix: {{{factor}: {label}}}), match it "
-                f"(match: [{factor}]) or average over it (average: [{factor}])"
-            )
-    return found
+    return settled
 
 
 def _hashable(value: Any) -> Any:

@@ -93,6 +93,7 @@ def train(
             and need not pay for the seeding of each step.
 
     Raises:
+        CheckpointError: The checkpoint is not one of this training (before any step or snapshot).
         InputError: The arguments do not fit each other or the module (before any step).
         Interrupted: ``interrupted`` said so; a checkpoint was handed out.
         StateFailure: It diverged, the module failed, or memory ran out.
@@ -107,21 +108,16 @@ def train(
     stepper = Stepper(module, weights, masks, batches, config, per_epoch)
     watch = Watch(config.stop)
     if checkpoint is not None:
-        stepper.resume(checkpoint.step, checkpoint.weights, checkpoint.optimizer, checkpoint.unsaved)
-        watch = Watch(config.stop, checkpoint.checks, checkpoint.best)
+        keeps_best = config.stop is not None and config.stop.best is not None
+        start = stepper.checkpoint(best=stepper.weights() if keeps_best else None)
+        checkpoint.check_fits(start, masks, total, every)
+        stepper.resume(checkpoint)
+        best_weights = {name: checkpoint.best[name] for name in start.weights} if checkpoint.best else None
+        watch = Watch(config.stop, checkpoint.checks, best_weights)
 
     def save() -> None:
         if on_checkpoint is not None:
-            on_checkpoint(
-                Checkpoint(
-                    stepper.steps,
-                    stepper.weights(),
-                    stepper.optimizer_state(),
-                    tuple(watch.checks),
-                    watch.best_weights,
-                    stepper.unsaved(),
-                )
-            )
+            on_checkpoint(stepper.checkpoint(watch.checks, watch.best_weights))
 
     def hand_out() -> None:
         for written in asked.get(stepper.steps, ()):

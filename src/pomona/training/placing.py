@@ -55,40 +55,33 @@ def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-def frozen_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training leaves as they are."""
-    return {name: p for name, p in module.named_parameters() if not p.requires_grad}
-
-
 def unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:
     """Buffers that ``state_dict`` leaves out (``persistent=False``), though a training may change them."""
     saved = module.state_dict()
     return {name: buffer for name, buffer in module.named_buffers() if name not in saved}
 
 
-def mask_factors(
-    parameters: Mapping[str, nn.Parameter], frozen: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]
-) -> tuple[list[int], list[Tensor]]:
+def mask_factors(module: nn.Module, masks: Mapping[str, Tensor]) -> tuple[list[int], list[Tensor]]:
     """What gradients are multiplied with: 1 for kept, 0 for pruned.
 
     Args:
-        parameters: What is trained, with the starting values.
-        frozen: What is not trained, with its values: its mask is checked and needs no factor.
+        module: Holds the starting values.
         masks: Bool, True = kept, by name; a parameter without one is dense.
 
     Returns:
-        Positions of the masked parameters, and a factor in the type and layout of each. A mask that keeps
-        everything is left out: it costs nothing.
+        Positions of the masked parameters among those that are trained, and a factor in the type and layout
+        of each. A mask that keeps everything is left out: it costs nothing. So is that of a frozen
+        parameter, which stays zero where it is.
 
     Raises:
         InputError: A mask is not of a parameter, has another shape or type, or a pruned weight is not zero.
     """
     positions, factors = [], []
-    names = list(parameters)
+    parameters, trained = dict(module.named_parameters()), list(trained_parameters(module))
     for name, mask in masks.items():
-        if name not in parameters and name not in frozen:
-            raise InputError(unknown("parameter", name, [*names, *frozen], where="mask"))
-        weight = (parameters if name in parameters else frozen)[name].detach()
+        if name not in parameters:
+            raise InputError(unknown("parameter", name, parameters, where="mask"))
+        weight = parameters[name].detach()
         if mask.dtype != torch.bool or mask.shape != weight.shape:
             raise InputError(
                 f"mask of {name}: expected bool of {tuple(weight.shape)}, got {mask.dtype} of "
@@ -98,8 +91,8 @@ def mask_factors(
         live = int(torch.count_nonzero(weight[pruned]))
         if live:
             raise InputError(f"mask of {name}: {live} pruned weights are not zero at the start of training")
-        if name in parameters and bool(pruned.any()):
-            positions.append(names.index(name))
+        if name in trained and bool(pruned.any()):
+            positions.append(trained.index(name))
             factors.append(torch.empty_like(weight).copy_(~pruned))
     return positions, factors
 

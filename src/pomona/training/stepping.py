@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,13 +11,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pomona.core.errors import InputError
 from pomona.training.batches import Batches
-from pomona.training.checkpoint import CheckpointError
+from pomona.training.checkpoint import Checkpoint
 from pomona.training.config import Train
 from pomona.training.failures import check_outputs, diverged, failed, moment
 from pomona.training.placing import (
-    frozen_parameters,
     mask_factors,
     not_finite,
     place,
@@ -27,6 +25,7 @@ from pomona.training.placing import (
 )
 from pomona.training.randomness import seeded
 from pomona.training.schedule import learning_rates
+from pomona.training.stopping import Check
 from pomona.training.updates import make_update
 
 
@@ -55,7 +54,7 @@ class Stepper:
         self.module, self.batches, self.per_epoch = module, batches, per_epoch
         named = trained_parameters(module)
         self._names, self._trained = list(named), list(named.values())
-        self._masked, self._factors = mask_factors(named, frozen_parameters(module), masks)
+        self._masked, self._factors = mask_factors(module, masks)
         # Detached tensors share the values: an update in place needs no guard against autograd.
         self._update = make_update(config.optimizer.one, [p.detach() for p in self._trained])
         self._rate = learning_rates(config, per_epoch)
@@ -102,49 +101,30 @@ class Stepper:
             raise diverged(self.module, "a weight is not finite", moment(self.steps - 1, self.per_epoch))
         return taken(self.module)
 
-    def unsaved(self) -> dict[str, Tensor]:
-        """Copies of the buffers that the weights do not hold."""
-        return {name: buffer.detach().cpu().clone() for name, buffer in unsaved_buffers(self.module).items()}
+    def checkpoint(self, checks: Sequence[Check] = (), best: dict[str, Tensor] | None = None) -> Checkpoint:
+        """Copies of everything that the present moment consists of.
 
-    def optimizer_state(self) -> dict[str, dict[str, Tensor]]:
-        """Copies of what the optimizer keeps: by kind, then by parameter."""
-        return {
-            kind: {
-                name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
-                for name, tensor in zip(self._names, tensors, strict=True)
-            }
-            for kind, tensors in self._update.state().items()
-        }
-
-    def resume(
-        self,
-        steps: int,
-        weights: Mapping[str, Tensor],
-        optimizer: Mapping[str, Mapping[str, Tensor]],
-        unsaved: Mapping[str, Tensor],
-    ) -> None:
-        """Go on from another moment of the same training.
+        Args:
+            checks: The evaluations so far.
+            best: The weights of the best of them, where they are kept.
 
         Raises:
-            CheckpointError: The state is that of another training. The module then holds no useful weights.
+            StateFailure: A weight is not finite.
         """
-        try:
-            place(self.module, weights, self.batches.device)
-        except InputError as error:
-            raise CheckpointError(f"the checkpoint is of another network: {error}") from None
-        state = self._update.state()
-        # As sets: a file gives its tensors back in an order of its own.
-        if {kind: set(self._names) for kind in state} != {kind: set(t) for kind, t in optimizer.items()}:
-            raise CheckpointError("the checkpoint is of another optimizer or network than the training")
-        buffers = unsaved_buffers(self.module)
-        if {name: b.shape for name, b in buffers.items()} != {name: b.shape for name, b in unsaved.items()}:
-            raise CheckpointError("the checkpoint has other buffers than the network")
-        for name, buffer in buffers.items():
-            buffer.copy_(unsaved[name])
-        for kind, tensors in state.items():
+        state = self._update.state().items()
+        optimizer = {kind: _copies(dict(zip(self._names, kept, strict=True))) for kind, kept in state}
+        unsaved = _copies(unsaved_buffers(self.module))
+        return Checkpoint(self.steps, self.weights(), optimizer, tuple(checks), best, unsaved)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from another moment of the same training: ``Checkpoint.check_fits`` says whether it is."""
+        place(self.module, checkpoint.weights, self.batches.device)
+        for name, buffer in unsaved_buffers(self.module).items():
+            buffer.copy_(checkpoint.unsaved[name])
+        for kind, tensors in self._update.state().items():
             for name, tensor in zip(self._names, tensors, strict=True):
-                tensor.copy_(optimizer[kind][name])
-        self.steps = steps
+                tensor.copy_(checkpoint.optimizer[kind][name])
+        self.steps = checkpoint.step
 
     def _forward(self, inputs: Tensor, seed: int | None) -> Tensor:
         if seed is None:
@@ -153,3 +133,8 @@ class Stepper:
         with seeded(seed, self.batches.device):
             logits = self.module(inputs)
         return logits
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # On the CPU and contiguous, in the type of the original: rounded, the steps that follow have other bits.
+    return {name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in tensors.items()}

@@ -1,0 +1,99 @@
+"""What a step depends on: the steps it builds on, and the factors that expand it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pomona.core.errors import unknown
+from pomona.studies.document import Document
+from pomona.studies.schema import StepSpec, StudySpec
+
+Factors = Mapping[str, Mapping[str, Any]]
+
+
+def builds_on(spec: StepSpec) -> dict[str, str]:
+    """The steps that a step names, by the key that names them."""
+    named: dict[str, str] = {}
+    if spec.from_ is not None:
+        named["from"] = spec.from_
+    if spec.weights is not None:
+        named["weights"] = spec.weights.partition("@")[0]
+    if spec.mask is not None:
+        named["mask"] = (spec.mask.score or spec.mask.of or "").partition("@")[0]
+    return named
+
+
+def order_steps(spec: StudySpec, document: Document, faults: list[str]) -> list[str]:
+    """Names of the steps, each after those it builds on."""
+    before: dict[str, set[str]] = {}
+    for name, step in spec.steps.items():
+        before[name] = set()
+        for key, other in builds_on(step).items():
+            if other in spec.steps:
+                before[name].add(other)
+            else:
+                faults.append(f"{document.where(('steps', name, key))}: {unknown('step', other, spec.steps)}")
+    order: list[str] = []
+    while len(order) < len(before):
+        ready = [name for name in before if name not in order and before[name] <= set(order)]
+        if not ready:
+            circle = ", ".join(name for name in before if name not in order)
+            faults.append(
+                f"{document.where(('steps',))}: these steps build on one another in a circle: {circle}"
+            )
+            return [*order, *(name for name in before if name not in order)]
+        order += ready
+    return order
+
+
+def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> dict[str, frozenset[str]]:
+    """Factors that a step names, itself or through those it builds on, less bound and joined ones."""
+    reach: dict[str, frozenset[str]] = {}
+    for name in order:
+        step = spec.steps[name]
+        own = factors_in(step.model_dump(), {}, factors)
+        methods = [part.method for part in (step.prune, step.mask) if part is not None]
+        own |= factors_in(step.train, spec.let.train, factors)
+        own |= factors_in(step.on, spec.let.data, factors)
+        own |= factors_in(step.init, spec.let.model, factors)
+        own |= {found for method in methods for found in factors_in(method, spec.let.method, factors)}
+        for key, other in builds_on(step).items():
+            below = set(reach.get(other, ()))
+            if key == "mask" and step.mask is not None:
+                below -= {*step.mask.bindings, step.mask.over}
+            own |= below
+        reach[name] = frozenset(own)
+    return reach
+
+
+def factors_in(written: Any, named: Mapping[str, Any], factors: Factors) -> set[str]:
+    """Factors that something written depends on.
+
+    They are followed through names of ``let``, through ``like`` and through the values of factors, of which
+    any may be the one that counts.
+
+    Args:
+        written: As it stands in the study.
+        named: The entries of ``let`` that it may name.
+        factors: Value by label of every factor.
+    """
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting: list[tuple[Any, bool]] = [(written, True)]  # with whether it may be a name of `let`
+    while waiting:
+        item, may_name = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting += [(inner, may_name and key == "like") for key, inner in item.items()]
+        elif isinstance(item, (list, tuple)):
+            waiting += [(inner, False) for inner in item]
+        elif not isinstance(item, str) or (mark := f"{may_name} {item}") in seen:
+            continue
+        else:
+            seen.add(mark)
+            if item.startswith("$") and item[1:] in factors:
+                found.add(item[1:])
+                waiting += [(value, may_name) for value in factors[item[1:]].values()]
+            elif may_name and item in named:
+                waiting.append((named[item], True))
+    return found
