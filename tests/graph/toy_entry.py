@@ -46,7 +46,7 @@ def _train(job: Job, files: Files, context: Context) -> Outcome:
         if step == job.params.get("stop"):
             break
     kept = _kept(weights, files, steps=step)
-    return Outcome(kept.outputs, kept.facts, snapshots=snapshots)
+    return Outcome(kept.outputs, kept.facts, snapshots=snapshots, steps_taken=step)
 
 
 def _snapshot(job: Job, files: Files, context: Context) -> Outcome:
