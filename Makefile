@@ -29,7 +29,7 @@ doctest: $(READY)
 
 # One end-to-end run on real MNIST, fetched if it is not in the cache.
 e2e: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m network
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'network and not slow'
 
 # The long proofs: minutes of training on real MNIST.
 test-slow: $(READY)
