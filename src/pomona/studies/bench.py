@@ -21,7 +21,7 @@ from pomona.data.splits import split
 from pomona.graph.jobs import Stored
 from pomona.graph.ledger import Output
 from pomona.graph.store import Files
-from pomona.models.build import build, layer_kinds
+from pomona.models.build import build
 from pomona.models.choice import ModelChoice
 from pomona.training.batches import Examples
 
@@ -123,8 +123,3 @@ def write_masks(masks: Mapping[str, Tensor], kinds: Mapping[str, str], files: Fi
 def same_masks(state: Stored, files: Files) -> Output:
     """The masks of a parent, as an output of its child: the same file."""
     return files.describe("masks", state.outputs["masks"])
-
-
-def kinds_of(module: nn.Module) -> dict[str, str]:
-    """Kind of each prunable layer."""
-    return layer_kinds(module)

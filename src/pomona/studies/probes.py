@@ -11,7 +11,7 @@ from pomona.graph.ledger import Measurement
 from pomona.graph.store import Files
 from pomona.measures.chance import chance_distance
 from pomona.measures.connectivity import effective_masks
-from pomona.measures.masks import hamming_distance, jaccard_distance
+from pomona.measures.masks import hamming_distance, jaccard_distance, layerwise
 from pomona.measures.predictions import at_chance, chance_accuracy
 from pomona.measures.weights import weight_stability
 from pomona.studies import bench
@@ -50,20 +50,17 @@ def measure_mask_distance(job: Job, files: Files, context: Context) -> Outcome:
     """Jaccard and Hamming distance of two masks, and the Jaccard distance of independent masks like them."""
     a, b = job.states
     masks_a, masks_b = (files.read_masks(state.outputs["masks"])[0] for state in (a, b))
-    rows = [
-        Measurement("jaccard-distance", jaccard_distance(_flat(masks_a), _flat(masks_b))),
-        Measurement("hamming-distance", hamming_distance(_flat(masks_a), _flat(masks_b))),
-    ]
+    rows = []
+    for quantity, measure in (("jaccard-distance", jaccard_distance), ("hamming-distance", hamming_distance)):
+        found = layerwise(measure, masks_a, masks_b)
+        rows.append(Measurement(quantity, found.total))
+        rows += [Measurement(quantity, value, name) for name, value in found.layers.items()]
     for name, mask in masks_a.items():
         other = masks_b[name]
         chance = chance_distance(
             mask.shape, int(mask.sum()), int(other.sum()), _granularity(a, name), _granularity(b, name)
         )
-        rows += [
-            Measurement("jaccard-distance", jaccard_distance(mask, other), name),
-            Measurement("hamming-distance", hamming_distance(mask, other), name),
-            Measurement("chance-distance", chance, name),
-        ]
+        rows.append(Measurement("chance-distance", chance, name))
     return Outcome(measurements=tuple(rows))
 
 
@@ -102,10 +99,6 @@ PROBES: dict[str, ProbeFunction] = {
 
 def _granularity(state: Stored, layer: str) -> str:
     return str(state.facts.get("granularity", {}).get(layer, "weight"))
-
-
-def _flat(masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.concatenate([mask.reshape(-1) for mask in masks.values()])
 
 
 def _share(masks: Mapping[str, np.ndarray]) -> float:

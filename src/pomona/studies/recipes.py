@@ -16,7 +16,7 @@ from pomona.data.splits import epoch_order
 from pomona.graph.jobs import Context, Job, Outcome, Stored
 from pomona.graph.ledger import Output
 from pomona.graph.store import Files
-from pomona.models.build import initial_weights
+from pomona.models.build import initial_weights, layer_kinds
 from pomona.models.choice import ModelChoice
 from pomona.pruning.layers import layer_of
 from pomona.pruning.masks import apply_masks
@@ -43,7 +43,7 @@ def init_state(job: Job, files: Files, context: Context) -> Outcome:
         raise StateFailure("error", f"{choice.weights.file} changed since the run began; run it again")
     seed = job.params.get("seeds", {}).get("init", 0)  # pretrained weights consume none
     weights = initial_weights(choice, (channels, height, width), how["classes"], seed, folder)
-    kinds = bench.kinds_of(bench.network(how))
+    kinds = layer_kinds(bench.network(how))
     masks = {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in kinds}
     return _masked_state(weights, masks, kinds, files, {})
 
