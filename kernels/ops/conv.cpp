@@ -1,0 +1,394 @@
+// A two-dimensional convolution, with its ReLU and a 2x2 max-pool behind it.
+#include <algorithm>
+
+#include "../weighted.h"
+
+namespace lanes::LANES_ISA {
+namespace {
+
+// Below this density the sparse kernels are faster (measured; never decided by timing at run time).
+constexpr double SPARSE_BELOW = 0.45;
+
+struct Side {  // one of the two directions
+    int kernel, stride, before, after, dilation;
+
+    int outputs(int size) const {
+        const int span = size + before + after - dilation * (kernel - 1) - 1;
+        return span < 0 ? 0 : span / stride + 1;
+    }
+};
+
+struct Geometry {
+    Side y, x;
+    bool bias, relu, pool;
+
+    explicit Geometry(const OpSpec& spec)
+        : y{spec.integer("kh", 1), spec.integer("sh", 1), spec.integer("pt", 0), spec.integer("pb", 0), spec.integer("dh", 1)},
+          x{spec.integer("kw", 1), spec.integer("sw", 1), spec.integer("pl", 0), spec.integer("pr", 0), spec.integer("dw", 1)},
+          bias(spec.flag("bias")), relu(spec.flag("relu")), pool(spec.flag("pool")) {
+        if (pool && spec.integer("pool", 0) != 2) throw std::invalid_argument("conv: pool is 0 or 2");
+    }
+};
+
+// Positions first, first + step, ... that have the same taps. `from` is what tap t reads at the first one.
+struct Run {
+    int first, step, count;
+    std::vector<int> tap, from;
+};
+
+void add_position(std::vector<Run>& runs, bool open, int position, int step, const std::vector<int>& taps,
+                  const std::vector<int>& from) {
+    if (taps.empty()) return;
+    if (open && !runs.empty() && runs.back().tap == taps && runs.back().first + runs.back().count * step == position)
+        runs.back().count++;
+    else
+        runs.push_back({position, step, 1, taps, from});
+}
+
+// Which inputs the outputs read.
+std::vector<Run> forward_runs(const Side& side, int size, int outputs) {
+    std::vector<Run> runs;
+    for (int o = 0; o < outputs; o++) {
+        std::vector<int> taps, from;
+        for (int t = 0; t < side.kernel; t++) {
+            const int i = o * side.stride - side.before + t * side.dilation;
+            if (i >= 0 && i < size) taps.push_back(t), from.push_back(i);
+        }
+        add_position(runs, o > 0, o, 1, taps, from);
+    }
+    return runs;
+}
+
+// Which outputs read an input; inputs a stride apart have the same taps.
+std::vector<Run> backward_runs(const Side& side, int size, int outputs) {
+    std::vector<Run> runs;
+    for (int phase = 0; phase < std::min(side.stride, size); phase++)
+        for (int i = phase; i < size; i += side.stride) {
+            std::vector<int> taps, from;
+            for (int t = 0; t < side.kernel; t++) {
+                const int reach = i + side.before - t * side.dilation;
+                if (reach >= 0 && reach % side.stride == 0 && reach / side.stride < outputs)
+                    taps.push_back(t), from.push_back(reach / side.stride);
+            }
+            add_position(runs, i > phase, i, side.stride, taps, from);
+        }
+    return runs;
+}
+
+class Conv final : public Weighted {
+  public:
+    Conv(Value& in, Value& out, const Geometry& geometry)
+        : Weighted(in, out, out.shape.channels, in.shape.channels, geometry.y.kernel * geometry.x.kernel, geometry.bias,
+                   geometry.relu, SPARSE_BELOW),
+          geometry_(geometry), pool_(geometry.pool) {
+        out.relu = relu_;
+        // Of an odd number of outputs a pool leaves the last one out, so it is never computed.
+        height_ = pool_ ? 2 * out.shape.height : out.shape.height;
+        width_ = pool_ ? 2 * out.shape.width : out.shape.width;
+        const Side &y = geometry_.y, &x = geometry_.x;
+        padded_height_ = in.shape.height + y.before + y.after;
+        padded_width_ = in.shape.width + x.before + x.after;
+        const Shape padded = checked(in.shape.channels, padded_height_, padded_width_, "conv");
+        pads_ = y.before || y.after || x.before || x.after;
+        if (pads_) padded_ = Buffer(padded.floats());
+        if (pool_) {
+            winner_.resize(out.shape.floats());
+            expanded_ = Buffer(checked(rows_, height_, width_, "conv").floats());
+        }
+    }
+
+    void forward(const Pass& pass) override {
+        Epilogue epilogue;
+        epilogue.bias = has_bias_ ? bias_[VALUE].data() : nullptr;
+        epilogue.relu = relu_;
+        if (pads_ && (pool_ || pass.training)) pad();
+        if (pool_)
+            gather_pooled(forward_, source(), working_[VALUE].data(), out.data.data(), winner_.data(), epilogue);
+        else
+            gather(forward_, in.data.data(), working_[VALUE].data(), out.data.data(), epilogue);
+    }
+
+    void backward(const Pass& pass) override {
+        if (pool_) expand();
+        const float* dy = gradient();
+        if (in.wants_gradient) {
+            Epilogue epilogue;
+            epilogue.gate = in.relu ? in.data.data() : nullptr;
+            gather(backward_, dy, working_[VALUE].data(), in.gradient.data(), epilogue);
+        }
+        bias_gradient(pass);
+        if (sparse_)
+            sparse_gradient(pass);
+        else
+            dense_gradient(pass);
+    }
+
+  private:
+    const float* source() const { return pads_ ? padded_.data() : in.data.data(); }
+    const float* gradient() const { return pool_ ? expanded_.data() : out.gradient.data(); }
+    std::size_t row_floats() const { return static_cast<std::size_t>(padded_width_) * TILE; }
+
+    void make_maps() override {
+        const Side &y = geometry_.y, &x = geometry_.x;
+        const int out_channel = height_ * width_ * TILE, in_channel = in.shape.positions() * TILE;
+        const int padded_channel = padded_height_ * padded_width_ * TILE;
+        // Where each column of the live matrix reads the padded input, for the weight gradient.
+        column_offset_.clear();
+        for (const int g : live_groups_)
+            for (int ty = 0; ty < y.kernel; ty++)
+                for (int tx = 0; tx < x.kernel; tx++)
+                    column_offset_.push_back(g * padded_channel + (ty * y.dilation * padded_width_ + tx * x.dilation) * TILE);
+        forward_.outputs = live_rows_;
+        forward_.channel = static_cast<std::size_t>(out.shape.positions()) * TILE;
+        forward_.weight_row = stride_;
+        if (pool_) {
+            Region region = line_region(height_, width_, y.stride * padded_width_ * TILE, x.stride * TILE, 0,
+                                        out.shape.width * TILE, TILE);
+            region.offset = column_offset_;
+            for (std::size_t c = 0; c < column_offset_.size(); c++) region.weight.push_back(static_cast<std::int32_t>(c));
+            forward_.regions = {region};
+        } else {
+            for (const Run& ry : forward_runs(y, in.shape.height, height_))
+                for (const Run& rx : forward_runs(x, in.shape.width, width_)) {
+                    Region region = line_region(ry.count, rx.count, y.stride * in.shape.width * TILE, x.stride * TILE,
+                                                (ry.first * width_ + rx.first) * TILE, width_ * TILE, TILE);
+                    for (std::size_t g = 0; g < live_groups_.size(); g++)
+                        for (std::size_t a = 0; a < ry.tap.size(); a++)
+                            for (std::size_t b = 0; b < rx.tap.size(); b++) {
+                                region.offset.push_back(live_groups_[g] * in_channel +
+                                                        (ry.from[a] * in.shape.width + rx.from[b]) * TILE);
+                                region.weight.push_back(
+                                    static_cast<std::int32_t>(g * taps_ + ry.tap[a] * x.kernel + rx.tap[b]));
+                            }
+                    forward_.regions.push_back(std::move(region));
+                }
+            add_bare_positions();
+        }
+        backward_.outputs = live_groups_;
+        backward_.channel = in_channel;
+        backward_.weight_row = taps_;
+        if (in.wants_gradient)
+            for (const Run& ry : backward_runs(y, in.shape.height, height_))
+                for (const Run& rx : backward_runs(x, in.shape.width, width_)) {
+                    Region region = line_region(ry.count, rx.count, width_ * TILE, TILE,
+                                                (ry.first * in.shape.width + rx.first) * TILE,
+                                                ry.step * in.shape.width * TILE, rx.step * TILE);
+                    for (std::size_t r = 0; r < live_rows_.size(); r++)
+                        for (std::size_t a = 0; a < ry.tap.size(); a++)
+                            for (std::size_t b = 0; b < rx.tap.size(); b++) {
+                                const int tap = ry.tap[a] * x.kernel + rx.tap[b];
+                                region.offset.push_back(live_rows_[r] * out_channel +
+                                                        (ry.from[a] * width_ + rx.from[b]) * TILE);
+                                region.weight.push_back(
+                                    static_cast<std::int32_t>(sparse_ ? r * taps_ + tap : r * stride_ + tap));
+                            }
+                    backward_.regions.push_back(std::move(region));
+                }
+        if (!sparse_) return;
+        const auto none = static_cast<std::int32_t>(column_.size());
+        list_live(forward_, none, [&](int r, int column) {
+            return live_index(live_rows_[r], live_groups_[column / taps_] * taps_ + column % taps_);
+        });
+        list_live(backward_, none, [&](int g, int row) {
+            return live_index(live_rows_[row / taps_], live_groups_[g] * taps_ + row % taps_);
+        });
+    }
+
+    static Region line_region(int rows, int columns, std::ptrdiff_t in_row, std::ptrdiff_t in_column,
+                              std::ptrdiff_t out_base, std::ptrdiff_t out_row, std::ptrdiff_t out_column) {
+        Region region{};
+        region.rows = rows;
+        region.columns = columns;
+        region.in_row = in_row;
+        region.in_column = in_column;
+        region.out_base = out_base;
+        region.out_row = out_row;
+        region.out_column = out_column;
+        return region;
+    }
+
+    // Outputs whose whole window lies in the padding: the bias alone.
+    void add_bare_positions() {
+        std::vector<std::uint8_t> covered(out.shape.positions());
+        for (const Region& region : forward_.regions)
+            for (int a = 0; a < region.rows; a++)
+                for (int b = 0; b < region.columns; b++)
+                    covered[(region.out_base + a * region.out_row + b * region.out_column) / TILE] = 1;
+        for (int p = 0; p < out.shape.positions(); p++)
+            if (!covered[p]) forward_.regions.push_back(line_region(1, 1, 0, 0, p * TILE, 0, 0));
+    }
+
+    void pad() {
+        const std::size_t row = static_cast<std::size_t>(in.shape.width) * TILE;
+        for (const int g : live_groups_)
+            for (int i = 0; i < in.shape.height; i++) {
+                const std::size_t to = static_cast<std::size_t>(g) * padded_height_ + i + geometry_.y.before;
+                std::memcpy(padded_.data() + (to * padded_width_ + geometry_.x.before) * TILE,
+                            in.data.data() + (static_cast<std::size_t>(g) * in.shape.height + i) * row, row * sizeof(float));
+            }
+    }
+
+    // The gradient before the pool: at the winner of each window, zero elsewhere.
+    void expand() {
+        const int height = out.shape.height, width = out.shape.width;
+        for (const int r : live_rows_)
+            for (int y = 0; y < height; y++)
+                for (int x = 0; x < width; x++) {
+                    const std::size_t cell = ((static_cast<std::size_t>(r) * height + y) * width + x) * TILE;
+                    float* to = expanded_.data() + ((static_cast<std::size_t>(r) * height_ + 2 * y) * width_ + 2 * x) * TILE;
+                    for (int part = 0; part < TILE; part += WIDTH) {
+                        const V d = load(out.gradient.data() + cell + part);
+                        const VI which = widen(winner_.data() + cell + part);
+                        LANES_UNROLL(4)
+                        for (int q = 0; q < 4; q++)
+                            store(to + (q / 2) * width_ * TILE + (q % 2) * TILE + part, keep(d, which == q));
+                    }
+                }
+    }
+
+    // Sums over all positions and lanes of products of the input and output gradients, for some weights.
+    // The partial sums of a weight are in HALVES vectors; each is one chain over the positions.
+    template <int ROWS, int COLUMNS>
+    LANES_INLINE void products(const float* const* dy, const float* const* x, V (*part)[ROWS * COLUMNS]) const {
+        const std::size_t x_row = geometry_.y.stride * row_floats(), x_column = static_cast<std::size_t>(geometry_.x.stride) * TILE;
+        // At stride 1 a row of positions is one line of lanes.
+        const bool joined = x_column == TILE;
+        const int columns = joined ? 1 : width_;
+        const std::size_t length = joined ? static_cast<std::size_t>(width_) * TILE : TILE;
+        LANES_UNROLL(2)
+        for (int half = 0; half < HALVES; half++) {
+            V sum[ROWS][COLUMNS];
+            LANES_UNROLL(16)
+            for (int k = 0; k < ROWS; k++)
+                LANES_UNROLL(16)
+                for (int j = 0; j < COLUMNS; j++) sum[k][j] = zero();
+            for (int row = 0; row < height_; row++)
+                for (int column = 0; column < columns; column++) {
+                    const std::size_t from = row * x_row + column * x_column;
+                    const std::size_t d_from = (static_cast<std::size_t>(row) * width_ + column) * TILE;
+                    for (std::size_t l = half * WIDTH; l < length; l += CLASSES) {
+                        V d[ROWS];
+                        LANES_UNROLL(16)
+                        for (int k = 0; k < ROWS; k++) d[k] = load(dy[k] + d_from + l);
+                        LANES_UNROLL(16)
+                        for (int j = 0; j < COLUMNS; j++) {
+                            V value = load(x[j] + from + l);
+                            if (ROWS > 1) LANES_PIN(value);
+                            LANES_UNROLL(16)
+                            for (int k = 0; k < ROWS; k++) sum[k][j] = fma(d[k], value, sum[k][j]);
+                        }
+                    }
+                }
+            LANES_UNROLL(16)
+            for (int k = 0; k < ROWS; k++)
+                LANES_UNROLL(16)
+                for (int j = 0; j < COLUMNS; j++) part[half][k * COLUMNS + j] = sum[k][j];
+        }
+    }
+
+    // The sums of COUNT weights from their partial sums.
+    template <int COUNT>
+    static LANES_INLINE void add_up(const V (*part)[COUNT], float* sums) {
+        for (int at = 0; at < COUNT; at += WIDTH) {
+            V group[WIDTH];
+            LANES_UNROLL(16)
+            for (int i = 0; i < WIDTH; i++) {
+                group[i] = zero();
+                if (at + i < COUNT)
+                    group[i] = HALVES > 1 ? part[0][at + i] + part[HALVES - 1][at + i] : part[0][at + i];
+            }
+            store_loose(sums + at, tree(group));
+        }
+    }
+
+    template <int ROWS, int COLUMNS>
+    LANES_NOINLINE void dense_block(const Pass& pass, std::size_t row, std::size_t column) {
+        const std::size_t channel = static_cast<std::size_t>(height_) * width_ * TILE;
+        const float *dy[ROWS], *x[COLUMNS];
+        for (int k = 0; k < ROWS; k++) dy[k] = gradient() + live_rows_[row + k] * channel;
+        for (int j = 0; j < COLUMNS; j++) x[j] = source() + column_offset_[column + j];
+        V part[HALVES][ROWS * COLUMNS];
+        products<ROWS, COLUMNS>(dy, x, part);
+        float sums[ROWS * COLUMNS + WIDTH];
+        add_up<ROWS * COLUMNS>(part, sums);
+        for (int k = 0; k < ROWS; k++)
+            for (int j = 0; j < COLUMNS; j++) {
+                float& total = working_[GRADIENT][(row + k) * stride_ + column + j];
+                total = (pass.first ? 0.f : total) + sums[k * COLUMNS + j];
+            }
+    }
+
+    template <int ROWS, int COLUMNS>
+    void dense_rows(const Pass& pass, std::size_t row) {
+        const std::size_t columns = column_offset_.size();
+        std::size_t column = 0;
+        for (; column + COLUMNS <= columns; column += COLUMNS) dense_block<ROWS, COLUMNS>(pass, row, column);
+        for (; column + 3 <= columns; column += 3) dense_block<ROWS, 3>(pass, row, column);
+        for (; column < columns; column++) dense_block<ROWS, 1>(pass, row, column);
+    }
+
+    void dense_gradient(const Pass& pass) {
+        const std::size_t rows = live_rows_.size();
+        std::size_t row = 0;
+        if (WIDTH == 16 && rows % 3 != 0)
+            for (; row + 4 <= rows; row += 4) dense_rows<4, 6>(pass, row);
+        for (; row + 3 <= rows; row += 3) dense_rows<3, WIDTH == 16 ? 9 : 4>(pass, row);
+        for (; row < rows; row++) dense_rows<1, WIDTH == 16 ? 9 : 4>(pass, row);
+    }
+
+    template <int COUNT>
+    LANES_NOINLINE void sparse_block(const Pass& pass, const float* dy, std::int32_t at) {
+        const std::size_t padded_channel = static_cast<std::size_t>(padded_height_) * row_floats();
+        const float* x[COUNT];
+        for (int k = 0; k < COUNT; k++) {
+            const int group = column_[at + k] / taps_, tap = column_[at + k] % taps_;
+            const int ty = tap / geometry_.x.kernel, tx = tap % geometry_.x.kernel;
+            x[k] = source() + group * padded_channel + ty * geometry_.y.dilation * row_floats() +
+                   static_cast<std::size_t>(tx) * geometry_.x.dilation * TILE;
+        }
+        V part[HALVES][COUNT];
+        products<1, COUNT>(&dy, x, part);
+        float sums[COUNT + WIDTH];
+        add_up<COUNT>(part, sums);
+        for (int k = 0; k < COUNT; k++) {
+            float& total = working_[GRADIENT][at + k];
+            total = (pass.first ? 0.f : total) + sums[k];
+        }
+    }
+
+    void sparse_gradient(const Pass& pass) {
+        const std::size_t channel = static_cast<std::size_t>(height_) * width_ * TILE;
+        for (std::size_t r = 0; r < live_rows_.size(); r++) {
+            const float* dy = gradient() + live_rows_[r] * channel;
+            std::int32_t at = row_start_[r];
+            const std::int32_t end = row_start_[r + 1];
+            for (; at + 8 <= end; at += 8) sparse_block<8>(pass, dy, at);
+            for (; at + 4 <= end; at += 4) sparse_block<4>(pass, dy, at);
+            for (; at + 2 <= end; at += 2) sparse_block<2>(pass, dy, at);
+            for (; at < end; at++) sparse_block<1>(pass, dy, at);
+        }
+    }
+
+    const Geometry geometry_;
+    const bool pool_;
+    bool pads_;
+    int height_, width_;  // of the outputs before the pool
+    int padded_height_, padded_width_;
+    Buffer padded_, expanded_;
+    std::vector<std::uint8_t> winner_;
+    std::vector<std::int32_t> column_offset_;
+};
+
+}  // namespace
+
+Shape conv_shape(const OpSpec& spec, const Shape& in) {
+    const Geometry geometry(spec);
+    const int by = geometry.pool ? 2 : 1;
+    return checked(spec.integer("out", 1), geometry.y.outputs(in.height) / by, geometry.x.outputs(in.width) / by, "conv");
+}
+
+std::unique_ptr<Op> make_conv(const OpSpec& spec, Value& in, Value& out) {
+    return std::make_unique<Conv>(in, out, Geometry(spec));
+}
+
+}  // namespace lanes::LANES_ISA

@@ -1,0 +1,228 @@
+// A fully connected layer, with its ReLU.
+#include "../weighted.h"
+
+namespace lanes::LANES_ISA {
+namespace {
+
+// Below this density the sparse kernels are faster (measured; never decided by timing at run time).
+constexpr double SPARSE_BELOW = 0.35;
+
+// A weight gradient is four chains, example n in chain n modulo 4, added one after the other: a wide dense
+// kernel and a sparse one, four examples in a vector, can both do that.
+constexpr int CHAINS = 4;
+
+class Linear final : public Weighted {
+  public:
+    Linear(Value& in, Value& out, bool bias, bool relu)
+        : Weighted(in, out, out.shape.channels, in.shape.units(), 1, bias, relu, SPARSE_BELOW) {
+        out.relu = relu;
+    }
+
+    void forward(const Pass&) override {
+        Epilogue epilogue;
+        epilogue.bias = has_bias_ ? bias_[VALUE].data() : nullptr;
+        epilogue.relu = relu_;
+        gather(forward_, in.data.data(), working_[VALUE].data(), out.data.data(), epilogue);
+    }
+
+    void backward(const Pass& pass) override {
+        if (in.wants_gradient) {
+            Epilogue epilogue;
+            epilogue.gate = in.relu ? in.data.data() : nullptr;
+            gather(backward_, out.gradient.data(), working_[VALUE].data(), in.gradient.data(), epilogue);
+        }
+        bias_gradient(pass);
+        if (sparse_)
+            sparse_gradient(pass);
+        else
+            dense_gradient(pass);
+    }
+
+    bool wants_rows() const override { return !sparse_ && static_cast<int>(live_groups_.size()) == groups_; }
+
+  private:
+    void make_maps() override {
+        Region there{1, 1, 0, 0, 0, 0, 0, 0, {}, {}, {}, {}, {}, {}, {}, {}};
+        Region back = there;
+        for (std::size_t g = 0; g < live_groups_.size(); g++) {
+            there.offset.push_back(live_groups_[g] * TILE);
+            there.weight.push_back(static_cast<std::int32_t>(g));
+        }
+        for (std::size_t r = 0; r < live_rows_.size(); r++) {
+            back.offset.push_back(live_rows_[r] * TILE);
+            back.weight.push_back(static_cast<std::int32_t>(sparse_ ? r : r * stride_));
+        }
+        forward_.outputs = live_rows_;
+        backward_.outputs = live_groups_;
+        forward_.channel = backward_.channel = TILE;
+        forward_.weight_row = stride_;
+        backward_.weight_row = 1;
+        forward_.regions = {there};
+        backward_.regions = {back};
+        if (!sparse_) {
+            transposed_ = Buffer(stride_ * TILE);
+            return;
+        }
+        const auto none = static_cast<std::int32_t>(column_.size());
+        list_live(forward_, none, [&](int r, int g) { return live_index(live_rows_[r], live_groups_[g]); });
+        list_live(backward_, none, [&](int g, int r) { return live_index(live_rows_[r], live_groups_[g]); });
+    }
+
+    // The inputs example by example: as the data came where nothing is left out, else transposed.
+    const float* examples(std::size_t* stride) {
+        if (!in.rows.empty() && static_cast<int>(live_groups_.size()) == groups_) {
+            *stride = in.row_stride;
+            return in.rows.data();
+        }
+        *stride = stride_;
+        const std::size_t live = live_groups_.size();
+        for (std::size_t g = 0; g < live; g += WIDTH)
+            for (int part = 0; part < TILE; part += WIDTH) {
+                V rows[WIDTH], columns[WIDTH];
+                for (int k = 0; k < WIDTH; k++)
+                    rows[k] = g + k < live ? load(in.data.data() + live_groups_[g + k] * TILE + part) : zero();
+                transpose_square(rows, columns);
+                for (int k = 0; k < WIDTH; k++) store(transposed_.data() + (part + k) * stride_ + g, columns[k]);
+            }
+        return transposed_.data();
+    }
+
+    // A block of weights. The totals wait in memory between chains: there are registers for one chain.
+    template <int ROWS, int VECTORS>
+    LANES_NOINLINE void block(const Pass& pass, const float* x, std::size_t x_stride, std::size_t row, std::size_t at) {
+        const float* dy[ROWS];
+        LANES_UNROLL(16)
+        for (int k = 0; k < ROWS; k++) dy[k] = out.gradient.data() + live_rows_[row + k] * TILE;
+        const std::size_t to = row * stride_ + at;
+        float* const total = totals_.data();
+        for (int k = 0; k < ROWS; k++)
+            for (int v = 0; v < VECTORS; v++)
+                store(total + (k * VECTORS + v) * WIDTH,
+                      pass.first ? zero() : load(working_[GRADIENT].data() + to + k * stride_ + v * WIDTH));
+        for (int chain = 0; chain < CHAINS; chain++) {
+            V sum[ROWS][VECTORS];
+            LANES_UNROLL(16)
+            for (int k = 0; k < ROWS; k++)
+                LANES_UNROLL(4)
+                for (int v = 0; v < VECTORS; v++) sum[k][v] = zero();
+            for (int n = chain; n < TILE; n += CHAINS) {
+                const float* from = x + n * x_stride + at;
+                V value[VECTORS];
+                LANES_UNROLL(4)
+                for (int v = 0; v < VECTORS; v++) value[v] = load(from + v * WIDTH);
+                LANES_UNROLL(16)
+                for (int k = 0; k < ROWS; k++) {
+                    const V d = splat(dy[k][n]);
+                    LANES_UNROLL(4)
+                    for (int v = 0; v < VECTORS; v++) sum[k][v] = fma(d, value[v], sum[k][v]);
+                }
+            }
+            LANES_UNROLL(16)
+            for (int k = 0; k < ROWS; k++)
+                LANES_UNROLL(4)
+                for (int v = 0; v < VECTORS; v++) {
+                    float* const p = total + (k * VECTORS + v) * WIDTH;
+                    store(p, load(p) + sum[k][v]);
+                }
+        }
+        for (int k = 0; k < ROWS; k++) finish(pass, total + k * VECTORS * WIDTH, to + k * stride_, VECTORS * WIDTH);
+    }
+
+    // Keeps a row of gradients, or takes the step at once.
+    void finish(const Pass& pass, const float* total, std::size_t to, int count) {
+        if (!pass.update) {
+            std::memcpy(working_[GRADIENT].data() + to, total, count * sizeof(float));
+            return;
+        }
+        const int slots = pass.update->slots();
+        V none = zero();
+        for (int i = 0; i < count; i += WIDTH) {
+            const std::size_t p = to + i;
+            V g = load(total + i);
+            if (!kept_.empty()) g = keep(g, reinterpret_cast<VI>(load(kept_.data() + p)));
+            V a = slots > 0 ? load(working_[SLOT].data() + p) : none;
+            V b = slots > 1 ? load(working_[SLOT + 1].data() + p) : none;
+            float* weight = working_[VALUE].data() + p;
+            store(weight, pass.update->apply(load(weight), g, a, b));
+            if (slots > 0) store(working_[SLOT].data() + p, a);
+            if (slots > 1) store(working_[SLOT + 1].data() + p, b);
+        }
+    }
+
+    template <int ROWS, int VECTORS>
+    void column(const Pass& pass, const float* x, std::size_t x_stride, std::size_t at) {
+        std::size_t row = 0;
+        for (; row + ROWS <= live_rows_.size(); row += ROWS) block<ROWS, VECTORS>(pass, x, x_stride, row, at);
+        for (; row < live_rows_.size(); row++) block<1, VECTORS>(pass, x, x_stride, row, at);
+    }
+
+    void dense_gradient(const Pass& pass) {
+        std::size_t x_stride;
+        const float* x = examples(&x_stride);
+        // The input gradient has been made from the old weights, so they may change now.
+        for (std::size_t at = 0; at < stride_;) {
+            const std::size_t left = (stride_ - at) / WIDTH;
+            if (WIDTH == 16 && left >= 4) {
+                column<6, 4>(pass, x, x_stride, at);
+                at += 4 * WIDTH;
+            } else if (left >= 2) {
+                column<6, 2>(pass, x, x_stride, at);
+                at += 2 * WIDTH;
+            } else {
+                column<12, 1>(pass, x, x_stride, at);
+                at += WIDTH;
+            }
+        }
+        updated_in_backward_ = pass.update != nullptr;
+    }
+
+    void sparse_gradient(const Pass& pass) {
+        constexpr int PIECES = TILE / CHAINS;
+        float* gradient = working_[GRADIENT].data();
+        for (std::size_t r = 0; r < live_rows_.size(); r++) {
+            const float* dy = out.gradient.data() + live_rows_[r] * TILE;
+            V4 d[PIECES];
+            LANES_UNROLL(8)
+            for (int q = 0; q < PIECES; q++) d[q] = *reinterpret_cast<const V4*>(dy + q * CHAINS);
+            const std::int32_t end = row_start_[r + 1];
+            for (std::int32_t i = row_start_[r]; i < end; i += 4) {
+                const int count = end - i < 4 ? end - i : 4;
+                V4 sum[4];
+                LANES_UNROLL(4)
+                for (int k = 0; k < 4; k++) {
+                    const float* x = in.data.data() + static_cast<std::size_t>(column_[i + (k < count ? k : 0)]) * TILE;
+                    sum[k] = V4{};
+                    LANES_UNROLL(8)
+                    for (int q = 0; q < PIECES; q++)
+                        sum[k] = fma(d[q], *reinterpret_cast<const V4*>(x + q * CHAINS), sum[k]);
+                }
+                const V4 a = __builtin_shufflevector(sum[0], sum[1], 0, 4, 1, 5), b = __builtin_shufflevector(sum[2], sum[3], 0, 4, 1, 5);
+                const V4 c = __builtin_shufflevector(sum[0], sum[1], 2, 6, 3, 7), e = __builtin_shufflevector(sum[2], sum[3], 2, 6, 3, 7);
+                // The gradient has room for four beyond its end.
+                V4 total = {};
+                if (!pass.first) total = *reinterpret_cast<const V4Loose*>(gradient + i);
+                total += __builtin_shufflevector(a, b, 0, 1, 4, 5);
+                total += __builtin_shufflevector(a, b, 2, 3, 6, 7);
+                total += __builtin_shufflevector(c, e, 0, 1, 4, 5);
+                total += __builtin_shufflevector(c, e, 2, 3, 6, 7);
+                if (count == 4)
+                    *reinterpret_cast<V4Loose*>(gradient + i) = total;
+                else
+                    for (int k = 0; k < count; k++) gradient[i + k] = total[k];
+            }
+        }
+    }
+
+    Buffer transposed_;
+    Buffer totals_{24 * 16};  // of the largest block
+};
+
+}  // namespace
+
+Shape linear_shape(const OpSpec& spec, const Shape&) { return checked(spec.integer("out", 1), 1, 1, "linear"); }
+
+std::unique_ptr<Op> make_linear(const OpSpec& spec, Value& in, Value& out) {
+    return std::make_unique<Linear>(in, out, spec.flag("bias"), spec.flag("relu"));
+}
+
+}  // namespace lanes::LANES_ISA
