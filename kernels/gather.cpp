@@ -3,9 +3,12 @@
 namespace lanes::LANES_ISA {
 namespace {
 
-// Taps summed at once: about what keeps inputs and weights of a block in the first cache. The sums wait in
-// y between blocks.
-constexpr int TAP_BLOCK = 576;
+// Taps summed at once, so that the inputs of a block stay in the first cache from one position to the next;
+// the sums wait in y between blocks. A linear layer has one position and gains nothing from short blocks.
+constexpr int TAP_BLOCK = 144;
+constexpr int TAP_BLOCK_OF_ONE = 1024;
+// Positions that all blocks and outputs are done for before the next ones: their inputs stay in the second cache.
+constexpr int STRIP_POSITIONS = 64;
 
 // Where a block of outputs and positions lies.
 struct Place {
@@ -103,12 +106,17 @@ struct Lines {
     std::ptrdiff_t in_line, in_step, out_line, out_step;
 };
 
-// Calls `block(place, POSITIONS)` for all positions of a region and all lanes.
+// Some lines of a region.
+struct Strip {
+    int begin, end;
+};
+
+// Calls `block(place, POSITIONS)` for all positions of a strip and all lanes.
 template <int POSITIONS, int VECTORS, class Block>
-LANES_INLINE void all_positions(const Region& region, const float* x, float* y, const Epilogue& epilogue,
-                                const Block& block) {
+LANES_INLINE void all_positions(const Region& region, const Strip& strip, const float* x, float* y,
+                                const Epilogue& epilogue, const Block& block) {
     const Lines lines(region);
-    for (int line = 0; line < lines.lines; line++) {
+    for (int line = strip.begin; line < strip.end; line++) {
         const std::ptrdiff_t in = region.in_base + line * lines.in_line;
         const std::ptrdiff_t out = region.out_base + line * lines.out_line;
         int at = 0;
@@ -127,56 +135,57 @@ LANES_INLINE void all_positions(const Region& region, const float* x, float* y, 
 }
 
 template <int OUTPUTS, int POSITIONS, int VECTORS>
-LANES_NOINLINE void dense_outputs(const GatherMap& map, const Region& region, int begin, int tap_begin, int tap_end,
-                                  const float* x, const float* weights, float* y, const Epilogue& epilogue) {
+LANES_NOINLINE void dense_outputs(const GatherMap& map, const Region& region, const Strip& strip, int begin,
+                                  int tap_begin, int tap_end, const float* x, const float* weights, float* y, const Epilogue& epilogue) {
     const float* w[OUTPUTS];
     std::ptrdiff_t channel[OUTPUTS];
     float bias[OUTPUTS];
     for (int k = 0; k < OUTPUTS; k++) {
         w[k] = weights + (begin + k) * map.weight_row;
-        channel[k] = map.outputs[begin + k] * static_cast<std::ptrdiff_t>(map.channel);
+        channel[k] = map.place[begin + k];
         bias[k] = epilogue.bias ? epilogue.bias[map.outputs[begin + k]] : 0.f;
     }
-    all_positions<POSITIONS, VECTORS>(region, x, y, epilogue, [&](const Place& at, auto positions) {
+    all_positions<POSITIONS, VECTORS>(region, strip, x, y, epilogue, [&](const Place& at, auto positions) {
         dense_block<OUTPUTS, positions.value, VECTORS>(region, tap_begin, tap_end, w, channel, bias, at, epilogue);
     });
 }
 
-void dense_region(const GatherMap& map, const Region& region, const float* x, const float* w, float* y,
-                  const Epilogue& e) {
+void dense_strip(const GatherMap& map, const Region& region, const Strip& strip, const float* x, const float* w, float* y,
+                 const Epilogue& e) {
     const int taps = static_cast<int>(region.offset.size()), outputs = static_cast<int>(map.outputs.size());
+    const int block = region.rows * region.columns == 1 ? TAP_BLOCK_OF_ONE : TAP_BLOCK;
     int begin = 0;
     do {
-        const int end = std::min(taps, begin + TAP_BLOCK);
+        const int end = std::min(taps, begin + block);
         int o = 0;
         // Register blocks: 32 vectors of 16 floats, or 16 of 8.
         if constexpr (WIDTH == 16) {
             if (region.rows * region.columns > 1 && outputs % 8 != 0 && outputs % 6 == 0)
-                for (; o + 6 <= outputs; o += 6) dense_outputs<6, 2, 2>(map, region, o, begin, end, x, w, y, e);
-            for (; o + 8 <= outputs; o += 8) dense_outputs<8, 1, 2>(map, region, o, begin, end, x, w, y, e);
-            for (; o + 4 <= outputs; o += 4) dense_outputs<4, 2, 2>(map, region, o, begin, end, x, w, y, e);
-            for (; o + 2 <= outputs; o += 2) dense_outputs<2, 4, 2>(map, region, o, begin, end, x, w, y, e);
+                for (; o + 6 <= outputs; o += 6) dense_outputs<6, 2, 2>(map, region, strip, o, begin, end, x, w, y, e);
+            for (; o + 8 <= outputs; o += 8) dense_outputs<8, 1, 2>(map, region, strip, o, begin, end, x, w, y, e);
+            for (; o + 4 <= outputs; o += 4) dense_outputs<4, 2, 2>(map, region, strip, o, begin, end, x, w, y, e);
+            for (; o + 2 <= outputs; o += 2) dense_outputs<2, 4, 2>(map, region, strip, o, begin, end, x, w, y, e);
         } else {
             if (outputs % 4 != 0 || outputs >= 12)
-                for (; o + 6 <= outputs; o += 6) dense_outputs<6, 1, 2>(map, region, o, begin, end, x, w, y, e);
-            for (; o + 4 <= outputs; o += 4) dense_outputs<4, 1, 2>(map, region, o, begin, end, x, w, y, e);
+                for (; o + 6 <= outputs; o += 6) dense_outputs<6, 1, 2>(map, region, strip, o, begin, end, x, w, y, e);
+            for (; o + 4 <= outputs; o += 4) dense_outputs<4, 1, 2>(map, region, strip, o, begin, end, x, w, y, e);
         }
-        for (; o < outputs; o++) dense_outputs<1, 4, 2>(map, region, o, begin, end, x, w, y, e);
+        for (; o < outputs; o++) dense_outputs<1, 4, 2>(map, region, strip, o, begin, end, x, w, y, e);
         begin = end;
     } while (begin < taps);
 }
 
 template <int POSITIONS>
-LANES_NOINLINE void sparse_outputs(const GatherMap& map, const Region& region, const float* x, const float* values,
+LANES_NOINLINE void sparse_outputs(const GatherMap& map, const Region& region, const Strip& strip, const float* x, const float* values,
                                    float* y, const Epilogue& epilogue) {
     for (std::size_t k = 0; k < map.outputs.size(); k++) {
         const std::size_t begin = region.start[k];
         const int taps = static_cast<int>(region.start[k + 1] - begin);
-        const std::ptrdiff_t channel = map.outputs[k] * static_cast<std::ptrdiff_t>(map.channel);
+        const std::ptrdiff_t channel = map.place[k];
         const float bias = epilogue.bias ? epilogue.bias[map.outputs[k]] : 0.f;
         Epilogue own = epilogue;
         if (own.gate) own.gate += channel;
-        all_positions<POSITIONS, 2>(region, x, y + channel, own, [&](const Place& at, auto positions) {
+        all_positions<POSITIONS, 2>(region, strip, x, y + channel, own, [&](const Place& at, auto positions) {
             sparse_block<positions.value, 2>(region.live_offset.data() + begin, region.live_value.data() + begin, taps,
                                              values, bias, at, own);
         });
@@ -185,15 +194,18 @@ LANES_NOINLINE void sparse_outputs(const GatherMap& map, const Region& region, c
 
 // Four outputs at one position.
 template <int VECTORS>
-LANES_INLINE void sparse_group(const GatherMap& map, const Region& region, const SparseGroup& group,
+LANES_INLINE void sparse_group(const GatherMap& map, const Region& region, const SparseGroup& group, bool first, bool last,
                                const float* values, const Place& at, const Epilogue& epilogue) {
+    std::ptrdiff_t channel[4];
     V sum[4][VECTORS];
     LANES_UNROLL(4)
     for (int k = 0; k < 4; k++) {
-        const bool there = group.outputs[k] >= 0 && epilogue.bias;
-        const V bias = splat(there ? epilogue.bias[map.outputs[group.outputs[k]]] : 0.f);
+        const bool there = group.outputs[k] >= 0;
+        const int output = there ? map.outputs[group.outputs[k]] : 0;
+        channel[k] = there ? map.place[group.outputs[k]] : 0;
+        const V bias = splat(there && epilogue.bias ? epilogue.bias[output] : 0.f);
         LANES_UNROLL(4)
-        for (int v = 0; v < VECTORS; v++) sum[k][v] = bias;
+        for (int v = 0; v < VECTORS; v++) sum[k][v] = first || !there ? bias : load(at.y + channel[k] + v * WIDTH);
     }
     const std::int32_t *offset = region.group_offset.data() + group.begin, *value = region.group_value.data() + group.begin;
     for (int tap = 0; tap < 4 * group.length; tap += 4) {
@@ -208,17 +220,24 @@ LANES_INLINE void sparse_group(const GatherMap& map, const Region& region, const
     LANES_UNROLL(4)
     for (int k = 0; k < 4; k++) {
         if (group.outputs[k] < 0) continue;
-        const std::ptrdiff_t channel = map.outputs[group.outputs[k]] * static_cast<std::ptrdiff_t>(map.channel);
-        finish<1, VECTORS>(sum[k], at, epilogue, at.y + channel, channel);
+        if (last) {
+            finish<1, VECTORS>(sum[k], at, epilogue, at.y + channel[k], channel[k]);
+        } else {
+            LANES_UNROLL(4)
+            for (int v = 0; v < VECTORS; v++) store(at.y + channel[k] + v * WIDTH, sum[k][v]);
+        }
     }
 }
 
-LANES_NOINLINE void sparse_groups(const GatherMap& map, const Region& region, const float* x, const float* values,
+LANES_NOINLINE void sparse_groups(const GatherMap& map, const Region& region, const Strip& strip, const float* x, const float* values,
                                   float* y, const Epilogue& epilogue) {
-    for (const SparseGroup& group : region.groups)
-        all_positions<1, 2>(region, x, y, epilogue, [&](const Place& at, auto) {
-            sparse_group<2>(map, region, group, values, at, epilogue);
-        });
+    std::size_t g = 0;
+    for (std::size_t block = 0; block < region.block_end.size(); block++)
+        for (; g < region.block_end[block]; g++)
+            all_positions<1, 2>(region, strip, x, y, epilogue, [&](const Place& at, auto) {
+                sparse_group<2>(map, region, region.groups[g], block == 0, block + 1 == region.block_end.size(), values, at,
+                                epilogue);
+            });
 }
 
 // Two rows of two positions, their maximum and which of them it is.
@@ -278,10 +297,43 @@ LANES_NOINLINE void dense_pooled(const GatherMap& map, int begin, const float* x
                 }
                 LANES_UNROLL(8)
                 for (int k = 0; k < OUTPUTS; k++) {
-                    const std::ptrdiff_t at = to + map.outputs[begin + k] * static_cast<std::ptrdiff_t>(map.channel);
+                    const std::ptrdiff_t at = to + map.place[begin + k];
                     finish_pooled<1>(sum[k], epilogue, y + at, winner + at);
                 }
             }
+}
+
+// Many taps: the blocks of `dense_strip` use the caches better than sums that stay in registers.
+void dense_pooled_rows(const GatherMap& map, const float* x, const float* weights, float* y, std::uint8_t* winner,
+                       const Epilogue& epilogue, float* rows, std::size_t rows_channel) {
+    const Region& pooled = map.regions[0];
+    GatherMap two;
+    two.outputs = map.outputs;
+    two.weight_row = map.weight_row;
+    for (std::size_t k = 0; k < map.outputs.size(); k++) two.place.push_back(static_cast<std::ptrdiff_t>(k * rows_channel));
+    two.regions = {pooled};
+    Region& region = two.regions[0];
+    region.rows = 2;
+    region.columns = pooled.columns / 2 * 2;
+    region.out_base = 0;
+    region.out_row = static_cast<std::ptrdiff_t>(region.columns) * TILE;
+    region.out_column = TILE;
+    Epilogue sums = epilogue;
+    sums.relu = false;
+    for (int row = 0; row + 2 <= pooled.rows; row += 2) {
+        gather(two, x + row * pooled.in_row, weights, rows, sums);
+        for (std::size_t k = 0; k < map.outputs.size(); k++)
+            for (int column = 0; column < region.columns; column += 2)
+                for (int part = 0; part < PARTS; part++) {
+                    const float* from = rows + k * rows_channel + column * TILE + part * WIDTH;
+                    const std::ptrdiff_t to = map.place[k] + pooled.out_base + row / 2 * pooled.out_row +
+                                              column / 2 * pooled.out_column + part * WIDTH;
+                    V sum[4];
+                    LANES_UNROLL(4)
+                    for (int q = 0; q < 4; q++) sum[q] = load(from + (q / 2) * region.out_row + (q % 2) * TILE);
+                    finish_pooled<1>(sum, epilogue, y + to, winner + to);
+                }
+    }
 }
 
 LANES_NOINLINE void sparse_pooled(const GatherMap& map, const float* x, const float* values, float* y,
@@ -292,7 +344,7 @@ LANES_NOINLINE void sparse_pooled(const GatherMap& map, const float* x, const fl
         const std::int32_t *offset = region.live_offset.data() + region.start[k],
                            *value = region.live_value.data() + region.start[k];
         const int taps = static_cast<int>(region.start[k + 1] - region.start[k]);
-        const std::ptrdiff_t channel = map.outputs[k] * static_cast<std::ptrdiff_t>(map.channel);
+        const std::ptrdiff_t channel = map.place[k];
         const V bias = splat(epilogue.bias ? epilogue.bias[map.outputs[k]] : 0.f);
         for (int row = 0; row + 2 <= region.rows; row += 2)
             for (int column = 0; column + 2 <= region.columns; column += 2)
@@ -319,23 +371,27 @@ LANES_NOINLINE void sparse_pooled(const GatherMap& map, const float* x, const fl
 
 void gather(const GatherMap& map, const float* x, const float* weights, float* y, const Epilogue& epilogue) {
     for (const Region& region : map.regions) {
-        if (!map.sparse) {
-            dense_region(map, region, x, weights, y, epilogue);
-            continue;
+        const Lines lines(region);
+        const int step = std::max(1, STRIP_POSITIONS / lines.length);
+        for (int line = 0; line < lines.lines; line += step) {
+            const Strip strip{line, std::min(lines.lines, line + step)};
+            if (!map.sparse)
+                dense_strip(map, region, strip, x, weights, y, epilogue);
+            else if (lines.length < FEW_POSITIONS)
+                sparse_groups(map, region, strip, x, weights, y, epilogue);
+            else if (WIDTH == 16 && lines.length >= 8)
+                sparse_outputs<8>(map, region, strip, x, weights, y, epilogue);
+            else
+                sparse_outputs<4>(map, region, strip, x, weights, y, epilogue);
         }
-        const int longest = std::max(region.rows, region.columns);
-        if (longest < FEW_POSITIONS)
-            sparse_groups(map, region, x, weights, y, epilogue);
-        else if (WIDTH == 16 && longest >= 8)
-            sparse_outputs<8>(map, region, x, weights, y, epilogue);
-        else
-            sparse_outputs<4>(map, region, x, weights, y, epilogue);
     }
 }
 
 void gather_pooled(const GatherMap& map, const float* x, const float* weights, float* y, std::uint8_t* winner,
-                   const Epilogue& epilogue) {
+                   const Epilogue& epilogue, float* rows, std::size_t rows_channel) {
     if (map.sparse) return sparse_pooled(map, x, weights, y, winner, epilogue);
+    if (map.regions[0].offset.size() > static_cast<std::size_t>(TAP_BLOCK))
+        return dense_pooled_rows(map, x, weights, y, winner, epilogue, rows, rows_channel);
     const int outputs = static_cast<int>(map.outputs.size());
     int o = 0;
     if constexpr (WIDTH == 16) {

@@ -15,7 +15,7 @@
 
 namespace lanes::LANES_ISA {
 
-// Taps of several outputs side by side, so that several chains run at once. Short ones are padded with a
+// Taps of up to four outputs side by side, so that several chains run at once. Short ones are padded with a
 // weight that is zero.
 struct SparseGroup {
     int outputs[4];
@@ -33,16 +33,18 @@ struct Region {
     // Sparse: by output the live taps, as offset and index of the value.
     std::vector<std::size_t> start;
     std::vector<std::int32_t> live_offset, live_value;
-    // Sparse with few positions: the same in groups of four outputs.
+    // Sparse with few positions: the same in groups of four outputs, block of taps by block of taps, so that
+    // the inputs of a block stay in the first cache. `block_end`: groups up to the end of each block.
     std::vector<SparseGroup> groups;
+    std::vector<std::size_t> block_end;
     std::vector<std::int32_t> group_offset, group_value;
 };
 
 struct GatherMap {
     std::vector<Region> regions;
-    // Which channel of y each output is; floats between channels of y.
+    // Which channel of y each output is, and the floats before it in y.
     std::vector<std::int32_t> outputs;
-    std::size_t channel = 0;
+    std::vector<std::ptrdiff_t> place;
     // Dense: floats between the weights of one output and the next.
     std::size_t weight_row = 0;
     bool sparse = false;
@@ -58,9 +60,10 @@ struct Epilogue {
 void gather(const GatherMap& map, const float* x, const float* weights, float* y, const Epilogue& epilogue);
 
 // As `gather` for a map with one region, then a max-pool of 2x2 positions. `winner` gets the number of the
-// position (0 to 3, the first of equals), one byte a lane, in the layout of the pooled y.
+// position (0 to 3, the first of equals), one byte a lane, in the layout of the pooled y. Sums of many taps
+// are made two rows at a time in `rows`, which holds `rows_channel` floats for each output.
 void gather_pooled(const GatherMap& map, const float* x, const float* weights, float* y, std::uint8_t* winner,
-                   const Epilogue& epilogue);
+                   const Epilogue& epilogue, float* rows, std::size_t rows_channel);
 
 // Fills the sparse lists of a map. `value_of(output, tap)` is the index of the live weight or -1; `zero`
 // the index of a value that is always zero.

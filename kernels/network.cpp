@@ -184,7 +184,7 @@ void Network::load_tile(const Examples& examples, const std::int64_t* indices, i
             }
             for (int k = 0; k < left; k++)
                 for (int i = 0; i < SIDE; i += WIDTH)
-                    store(image.data.data() + static_cast<std::size_t>(u + k) * TILE + part + i,
+                    store(image.data.data() + image.shape.offset(u + k) + part + i,
                           normal(reinterpret_cast<std::uint8_t*>(&a[k]) + i, splat(scale_[u + k]), splat(shift_[u + k])));
         }
     }
@@ -216,7 +216,7 @@ int Network::first_not_finite(int count) const {
         const Value& value = ops_[i]->out;
         for (int u = 0; u < value.shape.units(); u++)
             for (int lane = 0; lane < count; lane++)
-                if (!std::isfinite(value.data[static_cast<std::size_t>(u) * TILE + lane])) return static_cast<int>(i);
+                if (!std::isfinite(value.data[value.shape.offset(u) + lane])) return static_cast<int>(i);
     }
     return static_cast<int>(ops_.size()) - 1;
 }

@@ -15,10 +15,19 @@ struct Shape {
     int channels, height, width;
     int positions() const { return height * width; }
     int units() const { return channels * height * width; }
-    std::size_t floats() const { return static_cast<std::size_t>(units()) * TILE; }
+    // Floats of a channel of an activation. Some more than its positions: channels of 16 x 16 or 32 x 32 positions
+    // would lie a power of two apart and push one another out of the cache.
+    std::size_t channel_floats() const {
+        return static_cast<std::size_t>(positions()) * TILE + (positions() > 1 ? 4 * TILE : 0);
+    }
+    std::size_t floats() const { return channels * channel_floats(); }
+    // Floats before a unit; units count channel by channel.
+    std::size_t offset(int unit) const {
+        return unit / positions() * channel_floats() + static_cast<std::size_t>(unit % positions()) * TILE;
+    }
 };
 
-// An activation of one tile, [channel][row][column][example], and its gradient in the same layout.
+// An activation of one tile, [channel][row][column][example] with a gap behind each channel, and its gradient in the same layout.
 struct Value {
     Shape shape;
     // Where the value is the output of a ReLU, whoever writes its gradient writes zero where the value is
@@ -108,7 +117,7 @@ inline Shape checked(long channels, long height, long width, const std::string& 
     if (channels < 1 || height < 1 || width < 1)
         throw std::invalid_argument(who + ": its output would be " + std::to_string(channels) + "x" +
                                     std::to_string(height) + "x" + std::to_string(width));
-    const double floats = static_cast<double>(channels) * height * width * TILE;
+    const double floats = static_cast<double>(channels) * (static_cast<double>(height) * width + 4) * TILE;
     if (floats > 1.5e9) throw std::invalid_argument(who + ": more than 46 million units are not supported");
     return {static_cast<int>(channels), static_cast<int>(height), static_cast<int>(width)};
 }

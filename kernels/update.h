@@ -31,6 +31,9 @@ class Update {
         }
     }
     int slots() const { return slots_; }
+    // weight + minus_lr * gradient, and nothing else.
+    bool plain() const { return slots_ == 0 && decay_ == 0.f; }
+    float minus_lr() const { return minus_lr_; }
     // Whether a weight whose gradient and state are zero stays where it is.
     static bool leaves_idle_weights(const Rule& rule) { return rule.weight_decay == 0; }
 

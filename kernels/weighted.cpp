@@ -159,7 +159,7 @@ void Weighted::bias_gradient(const Pass& pass) {
     if (!has_bias_) return;
     const std::size_t floats = static_cast<std::size_t>(out.shape.positions()) * TILE;
     for (const int r : live_rows_) {
-        const float* gradient = out.gradient.data() + r * floats;
+        const float* gradient = out.gradient.data() + r * out.shape.channel_floats();
         V half[HALVES];
         for (int h = 0; h < HALVES; h++) {
             half[h] = zero();

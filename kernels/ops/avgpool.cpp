@@ -30,7 +30,7 @@ class AvgPool final : public Op {
 
     void backward(const Pass&) override {
         if (!in.wants_gradient) return;
-        const std::size_t channel = static_cast<std::size_t>(in.shape.positions()) * TILE;
+        const std::size_t channel = in.shape.channel_floats();
         for (int c = 0; c < in.shape.channels; c++)
             if (out.needs_channel(c)) std::memset(in.gradient.data() + c * channel, 0, channel * sizeof(float));
         for_windows([&](std::size_t from, std::size_t to, const Window& y, const Window& x, float divisor) {
@@ -62,13 +62,13 @@ class AvgPool final : public Op {
     void for_windows(const Visit& visit) const {
         for (int c = 0; c < out.shape.channels; c++) {
             if (!out.needs_channel(c)) continue;
-            const std::size_t from = static_cast<std::size_t>(c) * in.shape.positions() * TILE;
+            const std::size_t from = c * in.shape.channel_floats();
             for (std::size_t i = 0; i < rows_.size(); i++)
                 for (std::size_t j = 0; j < columns_.size(); j++) {
                     const Window &y = rows_[i], &x = columns_[j];
                     const int all = include_pad_ ? y.size * x.size : (y.end - y.begin) * (x.end - x.begin);
-                    const std::size_t cell = (static_cast<std::size_t>(c) * rows_.size() + i) * columns_.size() + j;
-                    visit(from, cell * TILE, y, x, divisor_ != 0 ? static_cast<float>(divisor_) : static_cast<float>(all));
+                    const std::size_t cell = c * out.shape.channel_floats() + (i * columns_.size() + j) * TILE;
+                    visit(from, cell, y, x, divisor_ != 0 ? static_cast<float>(divisor_) : static_cast<float>(all));
                 }
         }
     }

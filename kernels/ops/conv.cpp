@@ -88,11 +88,12 @@ class Conv final : public Weighted {
         const Side &y = geometry_.y, &x = geometry_.x;
         padded_height_ = in.shape.height + y.before + y.after;
         padded_width_ = in.shape.width + x.before + x.after;
-        const Shape padded = checked(in.shape.channels, padded_height_, padded_width_, "conv");
+        padded_shape_ = checked(in.shape.channels, padded_height_, padded_width_, "conv");
         pads_ = y.before || y.after || x.before || x.after;
-        if (pads_) padded_ = Buffer(padded.floats());
+        if (pads_) padded_ = Buffer(padded_shape_.floats());
         if (pool_) {
             winner_.resize(out.shape.floats());
+            pooled_rows_ = Buffer(rows_ * pooled_row_channel());
             expanded_ = Buffer(checked(rows_, height_, width_, "conv").floats());
         }
     }
@@ -103,7 +104,8 @@ class Conv final : public Weighted {
         epilogue.relu = relu_;
         if (pads_ && (pool_ || pass.training)) pad();
         if (pool_)
-            gather_pooled(forward_, source(), working_[VALUE].data(), out.data.data(), winner_.data(), epilogue);
+            gather_pooled(forward_, source(), working_[VALUE].data(), out.data.data(), winner_.data(), epilogue,
+                          pooled_rows_.data(), pooled_row_channel());
         else
             gather(forward_, in.data.data(), working_[VALUE].data(), out.data.data(), epilogue);
     }
@@ -126,12 +128,14 @@ class Conv final : public Weighted {
   private:
     const float* source() const { return pads_ ? padded_.data() : in.data.data(); }
     const float* gradient() const { return pool_ ? expanded_.data() : out.gradient.data(); }
+    std::size_t gradient_channel() const { return Shape{rows_, height_, width_}.channel_floats(); }
+    std::size_t pooled_row_channel() const { return Shape{rows_, 2, width_}.channel_floats(); }
     std::size_t row_floats() const { return static_cast<std::size_t>(padded_width_) * TILE; }
 
     void make_maps() override {
         const Side &y = geometry_.y, &x = geometry_.x;
-        const int out_channel = height_ * width_ * TILE, in_channel = in.shape.positions() * TILE;
-        const int padded_channel = padded_height_ * padded_width_ * TILE;
+        const int out_channel = static_cast<int>(gradient_channel()), in_channel = static_cast<int>(in.shape.channel_floats());
+        const int padded_channel = static_cast<int>(padded_shape_.channel_floats());
         // Where each column of the live matrix reads the padded input, for the weight gradient.
         column_offset_.clear();
         for (const int g : live_groups_)
@@ -139,7 +143,7 @@ class Conv final : public Weighted {
                 for (int tx = 0; tx < x.kernel; tx++)
                     column_offset_.push_back(g * padded_channel + (ty * y.dilation * padded_width_ + tx * x.dilation) * TILE);
         forward_.outputs = live_rows_;
-        forward_.channel = static_cast<std::size_t>(out.shape.positions()) * TILE;
+        for (const int r : live_rows_) forward_.place.push_back(static_cast<std::ptrdiff_t>(r * out.shape.channel_floats()));
         forward_.weight_row = stride_;
         if (pool_) {
             Region region = line_region(height_, width_, y.stride * padded_width_ * TILE, x.stride * TILE, 0,
@@ -165,7 +169,7 @@ class Conv final : public Weighted {
             add_bare_positions();
         }
         backward_.outputs = live_groups_;
-        backward_.channel = in_channel;
+        for (const int g : live_groups_) backward_.place.push_back(static_cast<std::ptrdiff_t>(g) * in_channel);
         backward_.weight_row = taps_;
         if (in.wants_gradient)
             for (const Run& ry : backward_runs(y, in.shape.height, height_))
@@ -222,9 +226,9 @@ class Conv final : public Weighted {
         const std::size_t row = static_cast<std::size_t>(in.shape.width) * TILE;
         for (const int g : live_groups_)
             for (int i = 0; i < in.shape.height; i++) {
-                const std::size_t to = static_cast<std::size_t>(g) * padded_height_ + i + geometry_.y.before;
-                std::memcpy(padded_.data() + (to * padded_width_ + geometry_.x.before) * TILE,
-                            in.data.data() + (static_cast<std::size_t>(g) * in.shape.height + i) * row, row * sizeof(float));
+                const std::size_t to = (static_cast<std::size_t>(i) + geometry_.y.before) * padded_width_ + geometry_.x.before;
+                std::memcpy(padded_.data() + g * padded_shape_.channel_floats() + to * TILE,
+                            in.data.data() + g * in.shape.channel_floats() + i * row, row * sizeof(float));
             }
     }
 
@@ -234,8 +238,8 @@ class Conv final : public Weighted {
         for (const int r : live_rows_)
             for (int y = 0; y < height; y++)
                 for (int x = 0; x < width; x++) {
-                    const std::size_t cell = ((static_cast<std::size_t>(r) * height + y) * width + x) * TILE;
-                    float* to = expanded_.data() + ((static_cast<std::size_t>(r) * height_ + 2 * y) * width_ + 2 * x) * TILE;
+                    const std::size_t cell = r * out.shape.channel_floats() + (static_cast<std::size_t>(y) * width + x) * TILE;
+                    float* to = expanded_.data() + r * gradient_channel() + (2 * static_cast<std::size_t>(y) * width_ + 2 * x) * TILE;
                     for (int part = 0; part < TILE; part += WIDTH) {
                         const V d = load(out.gradient.data() + cell + part);
                         const VI which = widen(winner_.data() + cell + part);
@@ -303,7 +307,7 @@ class Conv final : public Weighted {
 
     template <int ROWS, int COLUMNS>
     LANES_NOINLINE void dense_block(const Pass& pass, std::size_t row, std::size_t column) {
-        const std::size_t channel = static_cast<std::size_t>(height_) * width_ * TILE;
+        const std::size_t channel = gradient_channel();
         const float *dy[ROWS], *x[COLUMNS];
         for (int k = 0; k < ROWS; k++) dy[k] = gradient() + live_rows_[row + k] * channel;
         for (int j = 0; j < COLUMNS; j++) x[j] = source() + column_offset_[column + j];
@@ -338,7 +342,7 @@ class Conv final : public Weighted {
 
     template <int COUNT>
     LANES_NOINLINE void sparse_block(const Pass& pass, const float* dy, std::int32_t at) {
-        const std::size_t padded_channel = static_cast<std::size_t>(padded_height_) * row_floats();
+        const std::size_t padded_channel = padded_shape_.channel_floats();
         const float* x[COUNT];
         for (int k = 0; k < COUNT; k++) {
             const int group = column_[at + k] / taps_, tap = column_[at + k] % taps_;
@@ -357,7 +361,7 @@ class Conv final : public Weighted {
     }
 
     void sparse_gradient(const Pass& pass) {
-        const std::size_t channel = static_cast<std::size_t>(height_) * width_ * TILE;
+        const std::size_t channel = gradient_channel();
         for (std::size_t r = 0; r < live_rows_.size(); r++) {
             const float* dy = gradient() + live_rows_[r] * channel;
             std::int32_t at = row_start_[r];
@@ -374,7 +378,8 @@ class Conv final : public Weighted {
     bool pads_;
     int height_, width_;  // of the outputs before the pool
     int padded_height_, padded_width_;
-    Buffer padded_, expanded_;
+    Shape padded_shape_{};  // of the input with its padding
+    Buffer padded_, pooled_rows_, expanded_;
     std::vector<std::uint8_t> winner_;
     std::vector<std::int32_t> column_offset_;
 };

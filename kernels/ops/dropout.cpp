@@ -37,7 +37,7 @@ class Dropout final : public Op {
         }
         for (int unit = 0; unit < units; unit++) {
             if (!out.needed[unit]) continue;
-            const std::size_t at = static_cast<std::size_t>(unit) * TILE;
+            const std::size_t at = in.shape.offset(unit);
             auto* bits = reinterpret_cast<std::int32_t*>(kept_.data() + at);
             for (int lane = 0; lane < TILE; lane += 4) {
                 std::uint32_t words[4] = {static_cast<std::uint32_t>(unit),
@@ -53,7 +53,7 @@ class Dropout final : public Op {
         if (!in.wants_gradient) return;
         for (int unit = 0; unit < in.shape.units(); unit++) {
             if (!out.needed[unit]) continue;
-            const std::size_t at = static_cast<std::size_t>(unit) * TILE;
+            const std::size_t at = in.shape.offset(unit);
             scale_kept(out.gradient.data() + at, in.gradient.data() + at, at, in.relu);
         }
     }

@@ -54,7 +54,7 @@ class MaxPool final : public Op {
 
     void backward(const Pass&) override {
         if (!in.wants_gradient) return;
-        const std::size_t channel = static_cast<std::size_t>(in.shape.positions()) * TILE;
+        const std::size_t channel = in.shape.channel_floats();
         for (int c = 0; c < in.shape.channels; c++)
             if (out.needs_channel(c)) std::memset(in.gradient.data() + c * channel, 0, channel * sizeof(float));
         for_windows([&](const float* x, std::size_t at, int y0, int y1, int x0, int x1) {
@@ -87,10 +87,10 @@ class MaxPool final : public Op {
         const int height = out.shape.height, width = out.shape.width;
         for (int c = 0; c < out.shape.channels; c++) {
             if (!out.needs_channel(c)) continue;
-            const float* x = in.data.data() + static_cast<std::size_t>(c) * in.shape.positions() * TILE;
+            const float* x = in.data.data() + c * in.shape.channel_floats();
             for (int i = 0; i < height; i++)
                 for (int j = 0; j < width; j++)
-                    visit(x, ((static_cast<std::size_t>(c) * height + i) * width + j) * TILE, geometry_.y.begin(i),
+                    visit(x, c * out.shape.channel_floats() + (static_cast<std::size_t>(i) * width + j) * TILE, geometry_.y.begin(i),
                           geometry_.y.end(i, in.shape.height), geometry_.x.begin(j), geometry_.x.end(j, in.shape.width));
         }
     }
