@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SANITIZED := build/sanitized
+# Old versions of pip know the first name only, new ones use the second for what builds need.
+PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip
 
-.PHONY: demo test check lint types imports doctest e2e test-slow bench clean
+.PHONY: demo test check lint types imports doctest e2e test-slow sanitize bench clean
 
 demo: $(READY)
 	$(BIN)/pomona run iterative-pruning --preset quick
@@ -35,13 +38,29 @@ e2e: $(READY)
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
+# The kernels' tests on a build that checks every address and refuses undefined behaviour. Python itself knows
+# neither library, so both are loaded before it; what it never frees is no fault. The report of a fault goes
+# past pytest, which ends with it.
+sanitize: $(SANITIZED)/.ready
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
+	POMONA_KERNELS=$(CURDIR)/$(SANITIZED)/pomona/training/lanes $(BIN)/python -m pytest --capture=sys tests/training/lanes
+
+$(SANITIZED)/.ready: $(READY)
+	rm -rf $(SANITIZED)
+	CXX=g++ POMONA_REQUIRE_KERNELS=1 $(PIP) install --quiet --no-deps --target $(SANITIZED) \
+		--config-settings cmake.define.SANITIZE=ON --config-settings cmake.build-type=RelWithDebInfo .
+	touch $@
+
 bench: $(READY)
 	$(BIN)/python benchmarks/training_loop.py
 
-$(READY): pyproject.toml constraints.txt
+# Says at the end what the kernels run on, or why there are none.
+$(READY): pyproject.toml constraints.txt $(shell find kernels)
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(PIP) install --quiet --editable '.[dev]'
+	@$(BIN)/python -c "from pomona.training.lanes import native as n; print(n.missing() or 'kernels: ' + n.instruction_set())"
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,10 +5,12 @@ namespace {
 
 // Taps summed at once, so that the inputs of a block stay in the first cache from one position to the next;
 // the sums wait in y between blocks. A linear layer has one position and gains nothing from short blocks.
-constexpr int TAP_BLOCK = 144;
+constexpr int TAP_BLOCK = 96;
 constexpr int TAP_BLOCK_OF_ONE = 1024;
-// Positions that all blocks and outputs are done for before the next ones: their inputs stay in the second cache.
+// Positions that all blocks and outputs are done for before the next ones: their inputs stay in the second
+// cache. A sparse layer reads all channels for a strip, a dense one those of a block.
 constexpr int STRIP_POSITIONS = 64;
+constexpr int STRIP_POSITIONS_SPARSE = 32;
 
 // Where a block of outputs and positions lies.
 struct Place {
@@ -160,7 +162,7 @@ void dense_strip(const GatherMap& map, const Region& region, const Strip& strip,
         int o = 0;
         // Register blocks: 32 vectors of 16 floats, or 16 of 8.
         if constexpr (WIDTH == 16) {
-            if (region.rows * region.columns > 1 && outputs % 8 != 0 && outputs % 6 == 0)
+            if (region.rows * region.columns > 1)
                 for (; o + 6 <= outputs; o += 6) dense_outputs<6, 2, 2>(map, region, strip, o, begin, end, x, w, y, e);
             for (; o + 8 <= outputs; o += 8) dense_outputs<8, 1, 2>(map, region, strip, o, begin, end, x, w, y, e);
             for (; o + 4 <= outputs; o += 4) dense_outputs<4, 2, 2>(map, region, strip, o, begin, end, x, w, y, e);
@@ -372,7 +374,7 @@ LANES_NOINLINE void sparse_pooled(const GatherMap& map, const float* x, const fl
 void gather(const GatherMap& map, const float* x, const float* weights, float* y, const Epilogue& epilogue) {
     for (const Region& region : map.regions) {
         const Lines lines(region);
-        const int step = std::max(1, STRIP_POSITIONS / lines.length);
+        const int step = std::max(1, (map.sparse ? STRIP_POSITIONS_SPARSE : STRIP_POSITIONS) / lines.length);
         for (int line = 0; line < lines.lines; line += step) {
             const Strip strip{line, std::min(lines.lines, line + step)};
             if (!map.sparse)

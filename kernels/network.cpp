@@ -145,7 +145,7 @@ double Network::step_work(std::size_t batch) const {
 // Bytes are turned, 16 examples by 16 units, so that examples lie side by side, and then become floats. Lanes
 // without an example hold a black image; their gradients are zero.
 void Network::load_tile(const Examples& examples, const std::int64_t* indices, int count, bool rows) {
-    using Bytes = std::uint8_t __attribute__((vector_size(16), may_alias, aligned(1)));
+    typedef std::uint8_t Bytes __attribute__((vector_size(16), may_alias, aligned(1)));
     constexpr int SIDE = 16;
     Value& image = *values_.front();
     const int units = image.shape.units();

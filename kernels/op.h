@@ -101,15 +101,15 @@ struct OpSpec {
         if (found == attributes.end()) throw std::invalid_argument(kind + ": no attribute '" + name + "'");
         return found->second;
     }
-    // An integer from `least` to a million.
-    int integer(const char* name, int least) const {
+    // An integer from `least` to `most`. Products of two of the default bound fit into 32 bits.
+    int integer(const char* name, int least, int most = 4096) const {
         const double value = number(name);
-        if (!(value >= least && value <= 1e6) || value != static_cast<int>(value))
-            throw std::invalid_argument(kind + ": " + name + " is " + std::to_string(value) +
-                                        ", expected an integer from " + std::to_string(least));
+        if (!(value >= least && value <= most) || value != static_cast<int>(value))
+            throw std::invalid_argument(kind + ": " + name + " is " + std::to_string(value) + ", expected an integer from " +
+                                        std::to_string(least) + " to " + std::to_string(most));
         return static_cast<int>(value);
     }
-    bool flag(const char* name) const { return integer(name, 0) != 0; }
+    bool flag(const char* name) const { return integer(name, 0, 1) != 0; }
 };
 
 // Refuses shapes that 32-bit offsets could not reach.

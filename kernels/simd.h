@@ -35,11 +35,12 @@ constexpr int WIDTH = LANES_WIDTH;
 constexpr int TILE = 32;
 constexpr int PARTS = TILE / WIDTH;
 
-using V = float __attribute__((vector_size(WIDTH * 4), may_alias));
-using VI = std::int32_t __attribute__((vector_size(WIDTH * 4), may_alias));
-using VLoose = float __attribute__((vector_size(WIDTH * 4), may_alias, aligned(4)));
-using V4 = float __attribute__((vector_size(16), may_alias));
-using V4Loose = float __attribute__((vector_size(16), may_alias, aligned(4)));
+// Not `using`: Clang then ignores the alignment.
+typedef float V __attribute__((vector_size(WIDTH * 4), may_alias));
+typedef std::int32_t VI __attribute__((vector_size(WIDTH * 4), may_alias));
+typedef float VLoose __attribute__((vector_size(WIDTH * 4), may_alias, aligned(4)));
+typedef float V4 __attribute__((vector_size(16), may_alias));
+typedef float V4Loose __attribute__((vector_size(16), may_alias, aligned(4)));
 
 LANES_INLINE V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 LANES_INLINE void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }

@@ -9,6 +9,9 @@ namespace {
 // Below this density the sparse kernels are faster (measured; never decided by timing at run time).
 constexpr double SPARSE_BELOW = 0.45;
 
+// Positions of a strip of a sparse weight gradient: the strip of all input channels stays in the second cache.
+constexpr int STRIP_POSITIONS = 64;
+
 struct Side {  // one of the two directions
     int kernel, stride, before, after, dilation;
 
@@ -25,8 +28,8 @@ struct Geometry {
     explicit Geometry(const OpSpec& spec)
         : y{spec.integer("kh", 1), spec.integer("sh", 1), spec.integer("pt", 0), spec.integer("pb", 0), spec.integer("dh", 1)},
           x{spec.integer("kw", 1), spec.integer("sw", 1), spec.integer("pl", 0), spec.integer("pr", 0), spec.integer("dw", 1)},
-          bias(spec.flag("bias")), relu(spec.flag("relu")), pool(spec.flag("pool")) {
-        if (pool && spec.integer("pool", 0) != 2) throw std::invalid_argument("conv: pool is 0 or 2");
+          bias(spec.flag("bias")), relu(spec.flag("relu")), pool(spec.integer("pool", 0, 2) == 2) {
+        if (spec.number("pool") == 1) throw std::invalid_argument("conv: pool is 1, expected 0 or 2");
     }
 };
 
@@ -146,15 +149,15 @@ class Conv final : public Weighted {
         for (const int r : live_rows_) forward_.place.push_back(static_cast<std::ptrdiff_t>(r * out.shape.channel_floats()));
         forward_.weight_row = stride_;
         if (pool_) {
-            Region region = line_region(height_, width_, y.stride * padded_width_ * TILE, x.stride * TILE, 0,
-                                        out.shape.width * TILE, TILE);
+            Region region = line_region(height_, width_, y.stride * static_cast<std::ptrdiff_t>(row_floats()),
+                                        x.stride * TILE, 0, out.shape.width * TILE, TILE);
             region.offset = column_offset_;
             for (std::size_t c = 0; c < column_offset_.size(); c++) region.weight.push_back(static_cast<std::int32_t>(c));
             forward_.regions = {region};
         } else {
             for (const Run& ry : forward_runs(y, in.shape.height, height_))
                 for (const Run& rx : forward_runs(x, in.shape.width, width_)) {
-                    Region region = line_region(ry.count, rx.count, y.stride * in.shape.width * TILE, x.stride * TILE,
+                    Region region = line_region(ry.count, rx.count, static_cast<std::ptrdiff_t>(y.stride) * in.shape.width * TILE, x.stride * TILE,
                                                 (ry.first * width_ + rx.first) * TILE, width_ * TILE, TILE);
                     for (std::size_t g = 0; g < live_groups_.size(); g++)
                         for (std::size_t a = 0; a < ry.tap.size(); a++)
@@ -176,7 +179,7 @@ class Conv final : public Weighted {
                 for (const Run& rx : backward_runs(x, in.shape.width, width_)) {
                     Region region = line_region(ry.count, rx.count, width_ * TILE, TILE,
                                                 (ry.first * in.shape.width + rx.first) * TILE,
-                                                ry.step * in.shape.width * TILE, rx.step * TILE);
+                                                static_cast<std::ptrdiff_t>(ry.step) * in.shape.width * TILE, rx.step * TILE);
                     for (std::size_t r = 0; r < live_rows_.size(); r++)
                         for (std::size_t a = 0; a < ry.tap.size(); a++)
                             for (std::size_t b = 0; b < rx.tap.size(); b++) {
@@ -189,6 +192,12 @@ class Conv final : public Weighted {
                     backward_.regions.push_back(std::move(region));
                 }
         if (!sparse_) return;
+        input_.clear();
+        for (const int c : column_) {
+            const int tap = c % taps_, ty = tap / x.kernel * y.dilation, tx = tap % x.kernel * x.dilation;
+            input_.push_back(c / taps_ * padded_channel + (ty * padded_width_ + tx) * TILE);
+        }
+        partial_ = Buffer(column_.size() * CLASSES);
         const auto none = static_cast<std::int32_t>(column_.size());
         list_live(forward_, none, [&](int r, int column) {
             return live_index(live_rows_[r], live_groups_[column / taps_] * taps_ + column % taps_);
@@ -250,10 +259,12 @@ class Conv final : public Weighted {
                 }
     }
 
-    // Sums over all positions and lanes of products of the input and output gradients, for some weights.
-    // The partial sums of a weight are in HALVES vectors; each is one chain over the positions.
+    // Sums over the positions of some rows and over lanes of products of inputs and output gradients, for some
+    // weights. The partial sums of a weight are in HALVES vectors; each is one chain over the positions, which
+    // goes on from what `part` holds unless these are the first rows.
     template <int ROWS, int COLUMNS>
-    LANES_INLINE void products(const float* const* dy, const float* const* x, V (*part)[ROWS * COLUMNS]) const {
+    LANES_INLINE void products(int row_begin, int row_end, const float* const* dy, const float* const* x,
+                               V (*part)[ROWS * COLUMNS]) const {
         const std::size_t x_row = geometry_.y.stride * row_floats(), x_column = static_cast<std::size_t>(geometry_.x.stride) * TILE;
         // At stride 1 a row of positions is one line of lanes.
         const bool joined = x_column == TILE;
@@ -265,8 +276,8 @@ class Conv final : public Weighted {
             LANES_UNROLL(16)
             for (int k = 0; k < ROWS; k++)
                 LANES_UNROLL(16)
-                for (int j = 0; j < COLUMNS; j++) sum[k][j] = zero();
-            for (int row = 0; row < height_; row++)
+                for (int j = 0; j < COLUMNS; j++) sum[k][j] = row_begin == 0 ? zero() : part[half][k * COLUMNS + j];
+            for (int row = row_begin; row < row_end; row++)
                 for (int column = 0; column < columns; column++) {
                     const std::size_t from = row * x_row + column * x_column;
                     const std::size_t d_from = (static_cast<std::size_t>(row) * width_ + column) * TILE;
@@ -312,7 +323,7 @@ class Conv final : public Weighted {
         for (int k = 0; k < ROWS; k++) dy[k] = gradient() + live_rows_[row + k] * channel;
         for (int j = 0; j < COLUMNS; j++) x[j] = source() + column_offset_[column + j];
         V part[HALVES][ROWS * COLUMNS];
-        products<ROWS, COLUMNS>(dy, x, part);
+        products<ROWS, COLUMNS>(0, height_, dy, x, part);
         float sums[ROWS * COLUMNS + WIDTH];
         add_up<ROWS * COLUMNS>(part, sums);
         for (int k = 0; k < ROWS; k++)
@@ -341,17 +352,20 @@ class Conv final : public Weighted {
     }
 
     template <int COUNT>
-    LANES_NOINLINE void sparse_block(const Pass& pass, const float* dy, std::int32_t at) {
-        const std::size_t padded_channel = padded_shape_.channel_floats();
+    LANES_NOINLINE void sparse_block(const Pass& pass, const float* dy, std::int32_t at, int row_begin, int row_end) {
         const float* x[COUNT];
-        for (int k = 0; k < COUNT; k++) {
-            const int group = column_[at + k] / taps_, tap = column_[at + k] % taps_;
-            const int ty = tap / geometry_.x.kernel, tx = tap % geometry_.x.kernel;
-            x[k] = source() + group * padded_channel + ty * geometry_.y.dilation * row_floats() +
-                   static_cast<std::size_t>(tx) * geometry_.x.dilation * TILE;
-        }
+        for (int k = 0; k < COUNT; k++) x[k] = source() + input_[at + k];
+        // Between strips the partial sums wait in memory.
         V part[HALVES][COUNT];
-        products<1, COUNT>(&dy, x, part);
+        float* const waiting = partial_.data() + static_cast<std::size_t>(at) * CLASSES;
+        for (int half = 0; half < HALVES && row_begin > 0; half++)
+            for (int k = 0; k < COUNT; k++) part[half][k] = load(waiting + k * CLASSES + half * WIDTH);
+        products<1, COUNT>(row_begin, row_end, &dy, x, part);
+        if (row_end < height_) {
+            for (int half = 0; half < HALVES; half++)
+                for (int k = 0; k < COUNT; k++) store(waiting + k * CLASSES + half * WIDTH, part[half][k]);
+            return;
+        }
         float sums[COUNT + WIDTH];
         add_up<COUNT>(part, sums);
         for (int k = 0; k < COUNT; k++) {
@@ -360,16 +374,21 @@ class Conv final : public Weighted {
         }
     }
 
+    // Strips of rows outside, so that large maps are read once from far memory and not once for each weight.
     void sparse_gradient(const Pass& pass) {
         const std::size_t channel = gradient_channel();
-        for (std::size_t r = 0; r < live_rows_.size(); r++) {
-            const float* dy = gradient() + live_rows_[r] * channel;
-            std::int32_t at = row_start_[r];
-            const std::int32_t end = row_start_[r + 1];
-            for (; at + 8 <= end; at += 8) sparse_block<8>(pass, dy, at);
-            for (; at + 4 <= end; at += 4) sparse_block<4>(pass, dy, at);
-            for (; at + 2 <= end; at += 2) sparse_block<2>(pass, dy, at);
-            for (; at < end; at++) sparse_block<1>(pass, dy, at);
+        const int step = std::max(1, STRIP_POSITIONS / width_);
+        for (int row = 0; row < height_; row += step) {
+            const int end_row = std::min(height_, row + step);
+            for (std::size_t r = 0; r < live_rows_.size(); r++) {
+                const float* dy = gradient() + live_rows_[r] * channel;
+                std::int32_t at = row_start_[r];
+                const std::int32_t end = row_start_[r + 1];
+                for (; at + 8 <= end; at += 8) sparse_block<8>(pass, dy, at, row, end_row);
+                for (; at + 4 <= end; at += 4) sparse_block<4>(pass, dy, at, row, end_row);
+                for (; at + 2 <= end; at += 2) sparse_block<2>(pass, dy, at, row, end_row);
+                for (; at < end; at++) sparse_block<1>(pass, dy, at, row, end_row);
+            }
         }
     }
 
@@ -380,6 +399,8 @@ class Conv final : public Weighted {
     int padded_height_, padded_width_;
     Shape padded_shape_{};  // of the input with its padding
     Buffer padded_, pooled_rows_, expanded_;
+    Buffer partial_;                    // sparse: partial sums of the weight gradient
+    std::vector<std::int32_t> input_;   // sparse: by live weight where it reads the padded input
     std::vector<std::uint8_t> winner_;
     std::vector<std::int32_t> column_offset_;
 };
@@ -389,7 +410,7 @@ class Conv final : public Weighted {
 Shape conv_shape(const OpSpec& spec, const Shape& in) {
     const Geometry geometry(spec);
     const int by = geometry.pool ? 2 : 1;
-    return checked(spec.integer("out", 1), geometry.y.outputs(in.height) / by, geometry.x.outputs(in.width) / by, "conv");
+    return checked(spec.integer("out", 1, 1 << 20), geometry.y.outputs(in.height) / by, geometry.x.outputs(in.width) / by, "conv");
 }
 
 std::unique_ptr<Op> make_conv(const OpSpec& spec, Value& in, Value& out) {

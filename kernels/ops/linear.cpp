@@ -294,7 +294,7 @@ class Linear final : public Weighted {
 
 }  // namespace
 
-Shape linear_shape(const OpSpec& spec, const Shape&) { return checked(spec.integer("out", 1), 1, 1, "linear"); }
+Shape linear_shape(const OpSpec& spec, const Shape&) { return checked(spec.integer("out", 1, 1 << 20), 1, 1, "linear"); }
 
 std::unique_ptr<Op> make_linear(const OpSpec& spec, Value& in, Value& out) {
     return std::make_unique<Linear>(in, out, spec.flag("bias"), spec.flag("relu"));
