@@ -54,6 +54,7 @@ $(SANITIZED)/.ready: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/training_loop.py
+	$(BIN)/python benchmarks/lanes.py
 
 # Says at the end what the kernels run on, or why there are none.
 $(READY): pyproject.toml constraints.txt $(shell find kernels)

@@ -31,6 +31,7 @@ SIDES = ("ours", "usual", "lean")
 BATCH, LR, DENSITY, PROCESSES = 32, 0.01, 0.8, 2
 MEAN, SD = 0.1307, 0.3081
 TRAIN, TEST = 9_600, 1_600
+SHAPES = {"mnist": (1, 28, 28), "cifar-10": (3, 32, 32)}
 # Large temporary tensors are kept by the allocator instead of being given back and page-faulted in again.
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
@@ -43,20 +44,28 @@ class Data:
     test_labels: np.ndarray
 
 
-def load(random: bool) -> Data:
+def load(random: bool, name: str = "mnist") -> Data:
     if random:
         draw = np.random.Generator(np.random.Philox(key=1))
-        images = draw.integers(0, 256, (TRAIN + TEST, 1, 28, 28), dtype=np.uint8)
+        images = draw.integers(0, 256, (TRAIN + TEST, *SHAPES[name]), dtype=np.uint8)
         labels = draw.integers(0, 10, TRAIN + TEST).astype(np.uint8)
         return Data(images[:TRAIN], labels[:TRAIN], images[TRAIN:], labels[TRAIN:])
     from pomona.data.dataset import load as load_set
 
-    mnist = load_set("mnist")
+    found = load_set(name)
     return Data(
-        mnist.train_images[:TRAIN],
-        mnist.train_labels[:TRAIN],
-        mnist.test_images[:TEST],
-        mnist.test_labels[:TEST],
+        found.train_images[:TRAIN],
+        found.train_labels[:TRAIN],
+        found.test_images[:TEST],
+        found.test_labels[:TEST],
+    )
+
+
+def shortened(data: Data, steps: int) -> Data:
+    """An epoch of so many steps, and a sixth as many test images."""
+    train, test = steps * BATCH, -(-steps * BATCH // 6)
+    return Data(
+        data.train_images[:train], data.train_labels[:train], data.test_images[:test], data.test_labels[:test]
     )
 
 
@@ -175,20 +184,11 @@ def usual(model: str, data: Data) -> Callable[[], None]:
 def lean(model: str, data: Data) -> Callable[[], None]:
     import torch
     import torch.nn.functional as F
-    from torch import nn
 
-    def floats(images: np.ndarray) -> torch.Tensor:
-        return (torch.from_numpy(images.copy()).float() / 255 - MEAN) / SD
-
-    train_images, train_labels = (
-        floats(data.train_images),
-        torch.from_numpy(data.train_labels.astype(np.int64)),
-    )
     test_images, test_labels = floats(data.test_images), torch.from_numpy(data.test_labels.astype(np.int64))
-    network = _lenet(nn, before=False) if model == "lenet" else _fc(nn)
+    network = lean_network(model)
     _, weights, masks = start(model)
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
-    network.to(memory_format=torch.channels_last)
     parameters = list(network.parameters())
     positions = [i for i, p in enumerate(parameters) if p.dim() > 1]
     factors = [
@@ -197,15 +197,15 @@ def lean(model: str, data: Data) -> Callable[[], None]:
     values = [p.detach() for p in parameters]
     generator = torch.Generator().manual_seed(0)
 
+    def update(gradients) -> None:
+        torch._foreach_mul_([gradients[i] for i in positions], factors)
+        torch._foreach_add_(values, gradients, alpha=-LR)
+
+    steps = lean_steps(network, data, BATCH, update)
+
     def epoch() -> None:
-        order = torch.randperm(TRAIN, generator=generator)
         network.train()
-        for begin in range(0, TRAIN, BATCH):
-            chosen = order[begin : begin + BATCH]
-            images, labels = train_images.index_select(0, chosen), train_labels.index_select(0, chosen)
-            gradients = list(torch.autograd.grad(F.cross_entropy(network(images), labels), parameters))
-            torch._foreach_mul_([gradients[i] for i in positions], factors)
-            torch._foreach_add_(values, gradients, alpha=-LR)
+        steps(torch.randperm(TRAIN, generator=generator))
         network.eval()
         total = 0.0
         with torch.no_grad():
@@ -215,6 +215,40 @@ def lean(model: str, data: Data) -> Callable[[], None]:
         assert np.isfinite(total)
 
     return epoch
+
+
+def floats(images: np.ndarray):
+    import torch
+
+    return (torch.from_numpy(images.copy()).float() / 255 - MEAN) / SD
+
+
+def lean_network(model: str):
+    import torch
+    from torch import nn
+
+    network = _lenet(nn, before=False) if model == "lenet" else _fc(nn)
+    return network.to(memory_format=torch.channels_last)
+
+
+def lean_steps(network, data: Data, batch: int, update) -> Callable:
+    """Steps over the training part in a given order; ``update`` takes the list of gradients."""
+    import torch
+    import torch.nn.functional as F
+
+    train_images, train_labels = (
+        floats(data.train_images),
+        torch.from_numpy(data.train_labels.astype(np.int64)),
+    )
+    parameters = list(network.parameters())
+
+    def take(order: torch.Tensor) -> None:
+        for begin in range(0, len(order), batch):
+            chosen = order[begin : begin + batch]
+            images, labels = train_images.index_select(0, chosen), train_labels.index_select(0, chosen)
+            update(list(torch.autograd.grad(F.cross_entropy(network(images), labels), parameters)))
+
+    return take
 
 
 def _lenet(nn, before: bool):

@@ -64,8 +64,6 @@ LANES_INLINE VI widen(const std::uint8_t* bytes) {
 LANES_INLINE void narrow(std::uint8_t* bytes, VI small) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(small)));
 }
-// Keeps a shared operand in a register: without it GCC folds the load into every multiply-add.
-#define LANES_PIN(v) asm("" : "+v"(v))
 #else
 LANES_INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 LANES_INLINE V root(V a) { return _mm256_sqrt_ps(a); }
@@ -77,8 +75,9 @@ LANES_INLINE void narrow(std::uint8_t* bytes, VI small) {
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm_packus_epi16(words, words));
 }
-#define LANES_PIN(v) ((void)0)
 #endif
+// Keeps a shared operand in a register: without it GCC folds the load into every multiply-add.
+#define LANES_PIN(v) asm("" : "+v"(v))
 LANES_INLINE V4 fma(V4 a, V4 b, V4 c) { return _mm_fmadd_ps(a, b, c); }
 
 // The upper and the lower halves of two vectors, interleaved.

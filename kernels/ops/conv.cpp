@@ -284,7 +284,10 @@ class Conv final : public Weighted {
                     for (std::size_t l = half * WIDTH; l < length; l += CLASSES) {
                         V d[ROWS];
                         LANES_UNROLL(16)
-                        for (int k = 0; k < ROWS; k++) d[k] = load(dy[k] + d_from + l);
+                        for (int k = 0; k < ROWS; k++) {
+                            d[k] = load(dy[k] + d_from + l);
+                            LANES_PIN(d[k]);
+                        }
                         LANES_UNROLL(16)
                         for (int j = 0; j < COLUMNS; j++) {
                             V value = load(x[j] + from + l);
@@ -323,7 +326,10 @@ class Conv final : public Weighted {
         for (int k = 0; k < ROWS; k++) dy[k] = gradient() + live_rows_[row + k] * channel;
         for (int j = 0; j < COLUMNS; j++) x[j] = source() + column_offset_[column + j];
         V part[HALVES][ROWS * COLUMNS];
-        products<ROWS, COLUMNS>(0, height_, dy, x, part);
+        // Narrow vectors make two passes: over few rows at a time, so that the second finds them in the first cache.
+        const int step = HALVES == 1 ? height_ : std::max(1, TILE / width_);
+        for (int from = 0; from < height_; from += step)
+            products<ROWS, COLUMNS>(from, std::min(height_, from + step), dy, x, part);
         float sums[ROWS * COLUMNS + WIDTH];
         add_up<ROWS * COLUMNS>(part, sums);
         for (int k = 0; k < ROWS; k++)

@@ -31,9 +31,12 @@ presets: {short: {replicates: 1}}
 COMMANDS = ("run", "plan", "report", "results", "log", "show", "models", "methods", "data")
 
 
-def pomona(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def pomona(
+    *arguments: str, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from pomona.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    whole = {**os.environ, **(environment or {})}
+    return subprocess.run(command, cwd=cwd, env=whole, capture_output=True, text=True, timeout=120)
 
 
 def ok(*arguments: str, cwd: Path | None = None) -> str:
@@ -85,6 +88,8 @@ def test_help_of_every_command_has_an_example(command: str) -> None:
         ["log"],
         ["show", "KEY"],
         ["run", "tiny.yaml"],
+        ["plan", "tiny.yaml"],
+        ["report", "tiny.yaml"],
         ["results", "tiny.yaml", "--csv"],
         ["models"],
         ["methods"],
@@ -129,6 +134,44 @@ def test_plan_counts_what_is_there_and_writes_nothing(place: Path, tmp_path: Pat
     assert "a calibration of 2 seconds" in fresh
     assert "steps/s a worker" in fresh
     assert not list(tmp_path.iterdir())
+
+
+def test_plan_says_which_engine_and_why(place: Path) -> None:
+    assert re.search(r"^  engine +lanes$", ok("plan", "tiny.yaml", cwd=place), re.MULTILINE)
+    own_way = ["--set", "engine=torch", "--workers", "1"]
+    assert re.search(r"^  engine +torch$", ok("plan", "tiny.yaml", *own_way, cwd=place), re.MULTILINE)
+    # Networks that differ have a line each. Without kernels nothing is measured for it.
+    two = STUDY.replace("{name: fc, options: {hidden: 12-8}}", "$net")
+    (place / "two.yaml").write_text(two.replace("factors: {", "factors: {net: [fc, resnet-20], "))
+    environment = {"POMONA_KERNELS": str(place)}
+    said = pomona("plan", "two.yaml", cwd=place, environment=environment)
+    assert said.returncode == 0, said.stderr
+    lines = re.findall(r"^  (?:engine|      ) +(\S+ 1x8x8: .*)$", said.stdout, re.MULTILINE)
+    assert lines[0] == "fc 1x8x8: lanes"
+    assert lines[1].startswith(
+        "resnet-20 1x8x8: torch (bn: BatchNorm2d is not among the lane engine's layers"
+    )
+    assert re.search(r"^  time +not known: .*`engine: torch`", said.stdout, re.MULTILINE)
+
+
+def test_run_without_kernels_says_so_once(place: Path, tmp_path: Path) -> None:
+    environment = {"POMONA_KERNELS": str(tmp_path)}
+    done = pomona("run", str(place / "tiny.yaml"), cwd=tmp_path, environment=environment)
+    assert done.returncode == 2
+    assert done.stderr.count("engine: torch") == 1
+    assert "Traceback" not in done.stderr
+    finished = pomona("run", "tiny.yaml", cwd=place, environment=environment)
+    assert finished.returncode == 0, finished.stderr
+    assert "nothing was computed" in finished.stderr
+
+
+def test_models_says_what_runs_on_lanes() -> None:
+    said = ok("models")
+    first = {block.split()[0]: re.search(r"engine: (.*)", block)[1] for block in said.split("\n\n")[:-1]}  # type: ignore[index]
+    assert first["lenet"] == first["fc"] == first["conv-6"] == "lanes"
+    assert first["resnet-20"].startswith("torch (bn: BatchNorm2d is not among")
+    assert first["vgg-11"].startswith("lanes; with batch_norm: True torch (norms.0: ")
+    assert "with batch_norm: False lanes" in " ".join(said.split("vgg-19")[1].split())
 
 
 def test_results_are_the_same_table_in_every_form(place: Path, tmp_path: Path) -> None:
@@ -239,7 +282,7 @@ def test_failed_states_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> N
 
 
 def test_ctrl_c_stops_says_how_to_go_on_and_the_same_command_does(tmp_path: Path) -> None:
-    long = STUDY.replace("duration: 1ep", "duration: 200ep").replace("replicates: 2", "replicates: 1")
+    long = STUDY.replace("duration: 1ep", "duration: 400ep").replace("replicates: 2", "replicates: 1")
     (tmp_path / "tiny.yaml").write_text(long.replace("repeat: 2", "repeat: 1"))
     command = [
         sys.executable,

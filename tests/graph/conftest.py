@@ -15,6 +15,7 @@ from pomona.graph.pool import Executor, HereExecutor, LocalPool
 from pomona.graph.scheduler import Scheduler
 from pomona.graph.store import Store
 from pomona.graph.tally import Tally
+from pomona.graph.threads import ThreadPool
 
 # A deadline would be a timing assertion, and machines are shared.
 settings.register_profile("pomona", deadline=None)
@@ -60,24 +61,32 @@ def mean(graph: Graph, *states: State) -> Probe:
 
 
 def run(
-    store: Store, graph: Graph, workers: int = 0, on_change: Callable[[Tally], None] = lambda tally: None
+    store: Store,
+    graph: Graph,
+    workers: int = 0,
+    on_change: Callable[[Tally], None] = lambda tally: None,
+    pool: type[LocalPool | ThreadPool] = LocalPool,
 ) -> Scheduler:
     """Plan a graph and compute what is missing; 0 workers is the process of the test."""
-    scheduler, executor = prepare(store, graph, workers, on_change)
+    scheduler, executor = prepare(store, graph, workers, on_change, pool)
     try:
         scheduler.execute()
     finally:
-        if isinstance(executor, LocalPool):
+        if isinstance(executor, (LocalPool, ThreadPool)):
             executor.kill()
     return scheduler
 
 
 def prepare(
-    store: Store, graph: Graph, workers: int = 0, on_change: Callable[[Tally], None] = lambda tally: None
+    store: Store,
+    graph: Graph,
+    workers: int = 0,
+    on_change: Callable[[Tally], None] = lambda tally: None,
+    pool: type[LocalPool | ThreadPool] = LocalPool,
 ) -> tuple[Scheduler, Executor]:
     store.ledger.plan(graph.states.values(), graph.probes.values())
     number = store.ledger.start_run("toy", "", ("e" * 64, "{}"), "test", workers)
-    executor: Executor = LocalPool(ENTRY, workers, store.folder / "logs") if workers else HereExecutor(ENTRY)
+    executor: Executor = pool(ENTRY, workers, store.folder / "logs") if workers else HereExecutor(ENTRY)
     scheduler = Scheduler(store, graph, executor, number, on_change=on_change)
     if isinstance(executor, HereExecutor):
         executor.on_progress = lambda progress: scheduler.note(0, progress)

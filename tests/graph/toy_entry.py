@@ -68,8 +68,18 @@ def _fail(job: Job, files: Files, context: Context) -> Outcome:
         "memory": MemoryError(),
         "bug": ZeroDivisionError("by zero"),
         "store": StoreWriteError("the disk is full: x could not be written"),
+        "exit": SystemExit(3),
+        "interrupt": KeyboardInterrupt("by the job itself"),
+        "wordless": Wordless(),
     }
     raise errors.get(kind) or StateFailure(kind, f"it {kind} at step 3")
+
+
+class Wordless(Exception):
+    """An error that cannot even be printed."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
 
 
 def _die(job: Job, files: Files, context: Context) -> Outcome:
@@ -94,6 +104,33 @@ def _chatter(job: Job, files: Files, context: Context) -> Outcome:
     subprocess.run(["sh", "-c", "echo by a child; cat"], check=True)
     print("to stderr", file=sys.stderr)
     assert sys.stdin.read() == ""
+    return _kept(np.zeros(3), files)
+
+
+def _speak(job: Job, files: Files, context: Context) -> Outcome:
+    """Prints by every way that Python has, more than once, and reads."""
+    print("printed")
+    (Path(job.store) / f"spoke-{job.node}").touch()
+    while not (Path(job.store) / "go").exists():
+        time.sleep(0.005)
+    print("to stderr", file=sys.stderr)
+    sys.stdout.buffer.write(b"as bytes\n")
+    assert sys.stdin.read() == ""
+    assert list(sys.stdin) == []
+    try:
+        input("asked: ")
+    except EOFError:
+        return _kept(np.zeros(3), files)
+    raise AssertionError("there was something to read")
+
+
+def _meet(job: Job, files: Files, context: Context) -> Outcome:
+    """Ends when the other job of its kind is there too."""
+    (Path(job.store) / f"met-{job.node}").touch()
+    while len(list(Path(job.store).glob("met-*"))) < 2:
+        if context.interrupted():
+            raise Interrupted
+        time.sleep(0.005)
     return _kept(np.zeros(3), files)
 
 

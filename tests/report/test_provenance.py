@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pomona.report.evidence import Evidence
@@ -7,7 +8,8 @@ from pomona.report.provenance import provenance
 from pomona.studies.results import Results
 from pomona.studies.run import run
 from pomona.studies.study import load_study, parse_study
-from tests.report.conftest import study_text
+from pomona.training.lanes import native
+from tests.report.conftest import results_of, study_text
 
 
 def test_provenance_lists_the_run_that_computed_a_shared_state(plain_results: Results) -> None:
@@ -45,3 +47,37 @@ def test_commands_say_what_they_lack(tmp_path: Path, plain_results: Results) -> 
     found = provenance(Evidence(Results(changed, plain_results.store)))
     assert "--set changes" in found.note
     assert "save the YAML above as plain.yaml" in provenance(Evidence(plain_results)).note
+
+
+def engines(text: str, folder: Path) -> list[tuple[str, ...]]:
+    found = provenance(Evidence(results_of(text, folder, compute=False)))
+    return [row for row in found.facts if row[0].startswith("Engine")]
+
+
+def test_engine_is_named_with_its_numerics_and_why_it_is_not_lanes(tmp_path: Path) -> None:
+    text = study_text("one")
+    assert engines(text, tmp_path) == [("Engine", "lanes, numerics 1, float32")]
+    assert engines(text + "engine: torch\n", tmp_path) == [("Engine", "torch, numerics 1, float32")]
+    normed = text.replace("{name: fc, options: {hidden: 12-8}}", "resnet-20")
+    ((_, said),) = engines(normed, tmp_path)
+    assert said.startswith("torch, numerics 1, float32; not on the lane engine: bn: BatchNorm2d is not among")
+
+
+def test_engines_of_several_networks_are_told_apart(tmp_path: Path) -> None:
+    text = study_text("two", factors="factors: {net: [fc, resnet-20]}")
+    found = engines(text.replace("{name: fc, options: {hidden: 12-8}}", "$net"), tmp_path)
+    assert [row[0] for row in found] == ["Engine of fc 1x8x8", "Engine of resnet-20 1x8x8"]
+    assert [row[1].split(",")[0] for row in found] == ["lanes", "torch"]
+
+
+def test_environment_names_the_kernels_where_the_record_does(tmp_path: Path) -> None:
+    results = run(parse_study(study_text("kernels", replicates=1)), store=tmp_path / "store", workers=0)
+    row = ("Kernels of the lane engine", native.instruction_set())
+    assert row in provenance(Evidence(results)).environments[0][1]
+    # As a store has it from before there were any.
+    with results.store.ledger.transaction() as connection:
+        (old,) = connection.execute("SELECT document FROM environments").fetchone()
+        about = json.loads(old)
+        del about["kernels"]
+        connection.execute("UPDATE environments SET document = ?", [json.dumps(about)])
+    assert ("Kernels of the lane engine", "none") in provenance(Evidence(results)).environments[0][1]

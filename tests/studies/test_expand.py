@@ -27,30 +27,32 @@ def by_recipe(population: Population) -> dict[str, list[str]]:
     return found
 
 
-def test_keys_of_the_library_study_are_golden() -> None:
-    population = expand(load_study("iterative-pruning", "quick"))
+@pytest.mark.parametrize(("written", "engine"), [("torch", "torch"), ("lanes", "lanes"), ("auto", "lanes")])
+def test_keys_of_the_library_study_are_golden(written: str, engine: str) -> None:
+    population = expand(load_study("iterative-pruning", "quick", [f"engine={written}"]))
+    golden = GOLDEN[engine]
     points = {(p.step, p.replicate, p.level, p.arm.get("method")): p for p in population.points}
     dense = points["dense", 0, 0, None]
-    assert dense.start.key == GOLDEN["init"]
-    assert dense.state.key == GOLDEN["dense"]
+    assert dense.start.key == golden["init"]
+    assert dense.state.key == golden["dense"]
     for method in ("l1-unstructured", "l1-structured", "random-unstructured"):
         point = points["ticket", 1, 2, method]
-        assert [point.masked.key, point.start.key, point.state.key] == GOLDEN[method], method
-    assert points["ticket", 1, 2, "l1-unstructured"].probes["test"].key == GOLDEN["evaluate"]
+        assert [point.masked.key, point.start.key, point.state.key] == golden[method], method
+    assert points["ticket", 1, 2, "l1-unstructured"].probes["test"].key == golden["evaluate"]
 
 
 def test_quick_study_has_the_states_it_should() -> None:
     population = expand(load_study("iterative-pruning", "quick"))
     counts = {recipe: len(keys) for recipe, keys in by_recipe(population).items()}
-    assert counts == {"init": 3, "train": 3 + 3 * 3 * 12, "prune": 3 * 3 * 12, "treat": 3 * 3 * 12}
-    assert sum(s.work_steps for s in population.graph.states.values()) == 111 * 1875
-    assert len(population.points) == 3 + 3 * 3 * 13
+    assert counts == {"init": 3, "train": 3 + 3 * 6 * 12, "prune": 3 * 6 * 12, "treat": 3 * 6 * 12}
+    assert sum(s.work_steps for s in population.graph.states.values()) == 219 * 1875
+    assert len(population.points) == 3 + 3 * 6 * 13
 
 
 def test_full_study_is_the_size_of_its_arms() -> None:
     population = expand(load_study("iterative-pruning"))
-    # 4 methods rewound, 2 of them finetuned and sigma-signed: 8 arms of 20 levels, and one dense run each.
-    assert len(by_recipe(population)["train"]) == 5 * (1 + 8 * 20)
+    # 6 methods rewound, 2 of them finetuned and sigma-signed: 10 arms of 20 levels, and one dense run each.
+    assert len(by_recipe(population)["train"]) == 5 * (1 + 10 * 20)
 
 
 def test_dense_run_is_shared_by_all_arms() -> None:
@@ -219,9 +221,9 @@ def test_selector_that_finds_nothing_says_what_there_is(old: str, new: str, mess
 def test_users_model_is_known_by_its_source_and_not_by_its_place(tmp_path: Path) -> None:
     keys = []
     for folder, source in (
-        ("a", "import torch\ndef net():\n    return torch.nn.Linear(2, 2)\n"),
-        ("b", "import torch\n\n# a comment\ndef net():\n    'doc'\n    return torch.nn.Linear(2,  2)\n"),
-        ("c", "import torch\ndef net():\n    return torch.nn.Linear(2, 3)\n"),
+        ("a", "import torch\ndef net():\n    return torch.nn.Conv2d(1, 10, 8)\n"),
+        ("b", "import torch\n\n# a comment\ndef net():\n    'doc'\n    return torch.nn.Conv2d(1,  10, 8)\n"),
+        ("c", "import torch\ndef net():\n    return torch.nn.Conv2d(1, 11, 8)\n"),
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(source)
@@ -232,12 +234,30 @@ def test_users_model_is_known_by_its_source_and_not_by_its_place(tmp_path: Path)
     assert not keys[0] & keys[2]
 
 
-def test_users_network_may_draw_random_numbers_so_its_dropout_seed_counts(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def net():\n    pass\n")
-    text = SMALL.replace("{name: fc, options: {hidden: 30-20}}", "mine.py:net")
+DROPPING = """
+from torch import nn
+def net(drop=0.5):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout(drop))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "draws"),
+    [
+        ("mine.py:net", "auto", True),
+        ("{name: 'mine.py:net', options: {drop: 0.0}}", "auto", False),
+        # Of what torch runs it is not known.
+        ("{name: 'mine.py:net', options: {drop: 0.0}}", "torch", True),
+    ],
+)
+def test_dropout_seed_counts_where_a_users_network_may_draw(
+    model: str, engine: str, draws: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(DROPPING)
+    text = SMALL.replace("{name: fc, options: {hidden: 30-20}}", model) + f"engine: {engine}\n"
     population = expand(check_study(parse_document(text, "s.yaml", tmp_path)))
     train = next(s for s in population.graph.states.values() if s.recipe == "train")
-    assert train.params["seeds"] == {"order": 0, "split": 0, "dropout": 0}
+    assert train.params["seeds"] == {"order": 0, "split": 0, **({"dropout": 0} if draws else {})}
 
 
 def test_expansion_imports_no_torch() -> None:
@@ -271,23 +291,45 @@ def test_test_accuracy_does_not_depend_on_how_much_is_held_back() -> None:
     assert probes[0][1] != probes[1][1]
 
 
-GOLDEN: dict[str, object] = {
-    "init": "d865c8e0e6b64c5e0ec7709c0ee1ae0527b98331ce330cf625adfc2dca2373ba",
-    "dense": "c215099a1749628a0ee2f54f09e692b93f9fbabac394ff7b3af17404fc0370ad",
-    "evaluate": "2bf7d5f9f1c129f8c3c831e5e5149d5aa02d4be0944d68ed9ef97ff21c0d7064",
-    "l1-unstructured": [
-        "ec29329fe2fd3a33055200f9e207a47201f08720d01156753f3c0f198b7b6b6a",
-        "d9cab200c439b9b09decb79e5b2c8e3e939ac2f6e196c4c3e44b4a48108166be",
-        "9c123aa5b772c64bbfdc556a8e9b4612e90f56a8d04599b1343602e1cff29d18",
-    ],
-    "l1-structured": [
-        "c3f89a6e1672171480f24659a8a9ce0ea2d9e1f4b5f6706cb79b196572a064ad",
-        "01a1c01231ac13113b4faaf62a111a266d215aa186d8b768854e2627acf0bdca",
-        "2b6121431d7c9c9c3d045c18e9366dc4e5f19e6d7c1f1bc34f6a182fd8c39afb",
-    ],
-    "random-unstructured": [
-        "6656b85938c3b768ad535ac4a0ecc612ace170436e4165212b70570b8d2ddff0",
-        "1c79f4f788e6341368be900bbd71f8b4924ca16c328408f0cdb661e1d327384c",
-        "0395c72a5f21fe8b3191a8ef53d37fad384fe1ec87e05e2c188c0d48ab6b1cd5",
-    ],
+GOLDEN: dict[str, dict[str, object]] = {
+    "torch": {
+        "init": "d865c8e0e6b64c5e0ec7709c0ee1ae0527b98331ce330cf625adfc2dca2373ba",
+        "dense": "c215099a1749628a0ee2f54f09e692b93f9fbabac394ff7b3af17404fc0370ad",
+        "evaluate": "2bf7d5f9f1c129f8c3c831e5e5149d5aa02d4be0944d68ed9ef97ff21c0d7064",
+        "l1-unstructured": [
+            "ec29329fe2fd3a33055200f9e207a47201f08720d01156753f3c0f198b7b6b6a",
+            "d9cab200c439b9b09decb79e5b2c8e3e939ac2f6e196c4c3e44b4a48108166be",
+            "9c123aa5b772c64bbfdc556a8e9b4612e90f56a8d04599b1343602e1cff29d18",
+        ],
+        "l1-structured": [
+            "c3f89a6e1672171480f24659a8a9ce0ea2d9e1f4b5f6706cb79b196572a064ad",
+            "01a1c01231ac13113b4faaf62a111a266d215aa186d8b768854e2627acf0bdca",
+            "2b6121431d7c9c9c3d045c18e9366dc4e5f19e6d7c1f1bc34f6a182fd8c39afb",
+        ],
+        "random-unstructured": [
+            "6656b85938c3b768ad535ac4a0ecc612ace170436e4165212b70570b8d2ddff0",
+            "1c79f4f788e6341368be900bbd71f8b4924ca16c328408f0cdb661e1d327384c",
+            "0395c72a5f21fe8b3191a8ef53d37fad384fe1ec87e05e2c188c0d48ab6b1cd5",
+        ],
+    },
+    "lanes": {
+        "init": "d865c8e0e6b64c5e0ec7709c0ee1ae0527b98331ce330cf625adfc2dca2373ba",
+        "dense": "c91d53762e9c6f56406a957cedeb77b16e698f925ec313e2d6f042d6676a2f73",
+        "evaluate": "26946d7172225c98839a9288eb192ed990b168705673b87c26982eb1e90c472c",
+        "l1-unstructured": [
+            "29330cc5db7cf87874e0e4cd1b5d3331f83afbffc33a4178c0a7ee8a6dbdfebc",
+            "2fd46ab3f4a938bac9311c165e3f2ed2a757d5222c66cabf78107197f4e9569b",
+            "9a780d9a14e11ea61981734936f85fd90555a4b3ee19d47aa834f1b713256587",
+        ],
+        "l1-structured": [
+            "bd86972e6f1ff425fe71057248c57bfd7fac0efa353935d8f61196b3c76de6c7",
+            "69c1359a72bf097e64f568ceb4461444be2c99034630d4758273aaaaddfc1de6",
+            "56931b7408404064c71e1d5172f31f92f288082b0e186c4604f6eadcb48dd817",
+        ],
+        "random-unstructured": [
+            "94438eb8d95207428b91c1d3731db1e4df84feefa1e3f111c5430bf82c3007cc",
+            "89254e322afa277ecc5e0ae1c46022c03bff4b2b6d519521edc602e405824bcd",
+            "ee11401f605b49973646c8cbad21c9e6359cbda7f0bef5be0d1f905336354301",
+        ],
+    },
 }

@@ -170,15 +170,19 @@ def killed_at_random(text: str, store: Path, kills: int) -> None:
     assert start(text, store).wait() == 0
 
 
-def test_killed_runs_end_with_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    run(parse_study(LONG), store=tmp_path / "whole", workers=2)
-    killed_at_random(LONG, tmp_path / "killed", kills=3)
+@pytest.mark.parametrize(("engine", "duration"), [("torch", "8ep"), ("lanes", "32ep")])
+def test_killed_runs_end_with_the_bits_of_an_uninterrupted_one(
+    engine: str, duration: str, tmp_path: Path
+) -> None:
+    text = LONG.replace("8ep", duration) + f"engine: {engine}\n"
+    run(parse_study(text), store=tmp_path / "whole", workers=2)
+    killed_at_random(text, tmp_path / "killed", kills=3)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def test_interrupted_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """Interrupted in its middle, a training leaves a checkpoint, and the next run takes it up."""
-    text = TINY.replace("duration: 1ep", "duration: 60ep").replace("12-8", "300-100")
+    text = TINY.replace("duration: 1ep", "duration: 120ep").replace("12-8", "300-100")
     text = text.replace("repeat: 2", "repeat: 1").replace(", random-unstructured]", "]")
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(parse_study(text), store=whole, workers=1)
@@ -300,8 +304,8 @@ def test_result_state_loads_as_a_plain_module(mine: Path, tmp_path: Path) -> Non
 def test_users_network_that_fails_is_named_with_its_line(
     model: str, kind: str, message: str, mine: Path, tmp_path: Path
 ) -> None:
-    results = run(in_folder(own(model=model, data="digits"), mine), store=tmp_path / "store", workers=0)
-    lost = results.lost()
+    study = in_folder(own(model=model, data="digits") + "engine: torch\n", mine)
+    lost = run(study, store=tmp_path / "store", workers=0).lost()
     assert {point.kind for point in lost} == {kind}
     assert __import__("re").search(message, lost[0].reason, __import__("re").DOTALL), lost[0].reason
 
@@ -400,7 +404,7 @@ def test_early_stop_ends_at_its_condition_and_is_on_record(tmp_path: Path) -> No
 
 
 def test_workers_are_gone_after_an_interrupt(tmp_path: Path) -> None:
-    process = start(LONG, tmp_path / "store")
+    process = start(LONG + "engine: torch\n", tmp_path / "store")  # other engines have threads
     deadline = time.monotonic() + 60
     children: list[int] = []
     while not children and time.monotonic() < deadline:
@@ -472,10 +476,13 @@ def test_mask_that_does_not_fit_names_the_layer_and_the_way_out(tmp_path: Path) 
     assert "map: {fc3: fresh}" in reasons[0]
 
 
-def test_interrupted_run_with_momentum_and_adam_goes_on_in_a_worker(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "duration"), [("torch", "40ep"), ("lanes", "500ep")])
+def test_interrupted_run_with_momentum_and_adam_goes_on_in_a_worker(
+    engine: str, duration: str, tmp_path: Path
+) -> None:
     """The optimizer's state comes back from the store's file, in whichever order the file has it."""
     for name, optimizer in (("momentum", "{sgd: {lr: 0.05, momentum: 0.9}}"), ("adam", "{adam: {lr: 1e-3}}")):
-        text = TINY.replace("{sgd: {lr: 0.1}}", optimizer).replace("duration: 1ep", "duration: 40ep")
+        text = TINY.replace("{sgd: {lr: 0.1}}", optimizer).replace("1ep", duration) + f"engine: {engine}\n"
         text = text.replace("repeat: 2", "repeat: 1").replace(", random-unstructured]", "]")
         whole, stopped = tmp_path / name / "whole", tmp_path / name / "stopped"
         run(parse_study(text), store=whole, workers=0)
@@ -496,7 +503,7 @@ def test_interrupted_run_with_momentum_and_adam_goes_on_in_a_worker(tmp_path: Pa
 
 
 def test_ctrl_c_in_this_process_leaves_a_checkpoint(tmp_path: Path) -> None:
-    text = TINY.replace("duration: 1ep", "duration: 200ep")
+    text = TINY.replace("duration: 1ep", "duration: 600ep")
     with Store(tmp_path / "store") as store:
         prepared = Run(parse_study(text), store)
         before = signal.getsignal(signal.SIGINT)
@@ -546,7 +553,7 @@ def test_bad_input_whose_cause_is_gone_is_tried_again(mine: Path, tmp_path: Path
         1,
     )
     (mine / "mine.py").write_text(source)
-    study = in_folder(own(data="digits"), mine)
+    study = in_folder(own(data="digits") + "engine: torch\n", mine)
     lost = run(study, store=tmp_path / "store", workers=0).lost()
     assert lost
     assert "width.txt" in lost[0].reason
@@ -569,10 +576,11 @@ def test_users_code_that_exits_is_bad_input(mine: Path, tmp_path: Path) -> None:
     (mine / "mine.py").write_text(
         NET.replace('raise RuntimeError("no network today")', "raise SystemExit(3)")
     )
-    results = run(
-        in_folder(own(model="mine.py:fails", data="digits"), mine), store=tmp_path / "store", workers=0
-    )
+    text = own(model="mine.py:fails", data="digits")
+    results = run(in_folder(text + "engine: torch\n", mine), store=tmp_path / "store", workers=0)
     assert {lost.kind for lost in results.lost()} == {"bad input"}
+    with pytest.raises(InputError, match=r"line 9.*mine\.py:fails ends the process .*exit status 3"):
+        run(in_folder(text, mine), store=tmp_path / "none", workers=0)
 
 
 def test_pruning_without_training_is_evaluated(tmp_path: Path) -> None:

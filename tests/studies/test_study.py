@@ -72,10 +72,17 @@ def test_library_studies_and_their_presets_are_valid(name: str) -> None:
     assert study.spec.hypotheses
 
 
-def test_quick_preset_is_three_methods_rewound() -> None:
+def test_quick_preset_is_six_methods_rewound() -> None:
     study = load_study("iterative-pruning", "quick")
     arms = study.arms_of("ticket")
-    assert [arm["method"] for arm in arms] == ["l1-unstructured", "l1-structured", "random-unstructured"]
+    assert [arm["method"] for arm in arms] == [
+        "l1-unstructured",
+        "l1-structured",
+        "l2-structured",
+        "neg-inf-structured",
+        "random-unstructured",
+        "random-structured",
+    ]
     assert {arm["treatment"] for arm in arms} == {"rewind"}
     assert study.spec.replicates == 3
     assert study.resolver.step("ticket", arms[0]).repeat == 12

@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from pomona.core.canonical import digest
 from pomona.core.step import Step
 from pomona.training.config import Adam, Optimizer, Schedule, Sgd, Stop, Train
-from pomona.training.engine import ENGINE, engine_on
 
 PLAIN = {"optimizer": {"sgd": {"lr": 0.01}}, "batch_size": 32, "duration": "30ep"}
 
@@ -112,9 +111,3 @@ def test_train_names_what_is_wrong(change, message):
     with pytest.raises(ValidationError) as caught:
         Train.model_validate({**PLAIN, **change})
     assert message in str(caught.value)
-
-
-def test_engine_names_the_device_kind_and_stays_as_keys_have_it():
-    assert dict(ENGINE) == {"name": "torch", "numerics": 1, "precision": "float32"}
-    assert engine_on("cpu") == dict(ENGINE)
-    assert engine_on("cuda:1") == {**ENGINE, "name": "torch-cuda"}

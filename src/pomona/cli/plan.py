@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import typer
 
@@ -53,11 +54,12 @@ def plan(
             "shared",
             f"{found.shared:,} states serve several arms and save {found.trainings_saved:,} trainings",
         ),
-        ("trainings", f"{found.trainings:,}, {found.work_steps:,} optimizer steps, engine {found.engine}"),
+        ("trainings", f"{found.trainings:,}, {found.work_steps:,} optimizer steps"),
+        *_engines(found.engines),
         ("measurements", f"{found.measurements:,}"),
     ]
     if found.seconds is None:
-        lines.append(("time", "not known: nothing could be measured"))
+        lines.append(("time", f"not known: {found.source}"))
     elif to_run or found.measurements:
         worker = f"{max(size, 1)} worker{'s' if size > 1 else ''}"
         lines.append(("time", f"about {duration(found.seconds)} with {worker}, from {found.source}"))
@@ -71,3 +73,9 @@ def plan(
     lines.insert(0, ("steps", f"{steps}; {checked.spec.replicates} replicates"))
     typer.echo(f"{checked.name}{f', preset {checked.preset}' if checked.preset else ''}")
     typer.echo(rows([(f"  {name}", text) for name, text in lines]))
+
+
+def _engines(engines: Mapping[str, str]) -> list[tuple[str, str]]:
+    """One line each where networks differ, with the name of the network."""
+    lines = [f"{name}: {text}" if name else text for name, text in engines.items()]
+    return [("engine" if i == 0 else "", line) for i, line in enumerate(lines)]

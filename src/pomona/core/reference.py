@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pomona.core.errors import InputError, nearest, unknown
+from pomona.core.global_state import LOCK
 from pomona.core.source import Module, Reach
 
 _WRITTEN = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
@@ -75,12 +76,13 @@ class Reference:
         return form.hexdigest()
 
     def load(self) -> Callable[..., Any]:
-        """Import the file and return the function.
+        """Import the file and return the function. One thread at a time: the modules are the process's.
 
         Raises:
             InputError: The file fails while it is imported (says the line), or the name is not callable.
         """
-        module = _import_file(self.path)
+        with LOCK:
+            module = _import_file(self.path)
         found = getattr(module, self.name, None)
         if not callable(found):
             raise InputError(f"{self}: expected a function or a class, found {type(found).__name__}")

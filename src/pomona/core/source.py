@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.core.errors import InputError
+from pomona.core.global_state import LOCK
 
 _OWN_SCOPE = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -48,7 +49,7 @@ class Module:
             InputError: It is not valid Python (says the line) or cannot be read.
         """
         try:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
+            tree = _parsed(path.read_text(encoding="utf-8"))
         except SyntaxError as error:
             raise InputError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from None
         except (OSError, ValueError) as error:
@@ -192,8 +193,14 @@ def _is_main_guard(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in set(_used(node.test))
 
 
+def _parsed(source: str) -> ast.Module:
+    # Some releases of Python 3.11 and 3.12 count the depth of a tree for all threads together, and fail.
+    with LOCK:
+        return ast.parse(source)
+
+
 def _normalised(node: ast.stmt) -> str:
-    copy = ast.parse(ast.unparse(node)).body[0]
+    copy = _parsed(ast.unparse(node)).body[0]
     for inner in ast.walk(copy):
         if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue

@@ -16,9 +16,13 @@ _PACKAGES = ("pomona", "torch", "numpy", "scipy", "pandas", "safetensors", "pyda
 _SIMD = ("sse4_2", "avx2", "fma", "avx512f", "avx512vl", "avx512_bf16", "asimd", "sve")
 
 
-def environment() -> tuple[str, str]:
-    """The environment as a digest and a JSON document. Nothing is imported to find a version."""
-    document = json.dumps(_describe(), sort_keys=True)
+def environment(kernels: str | None = None) -> tuple[str, str]:
+    """The environment as a digest and a JSON document. Nothing is imported to find a version.
+
+    Args:
+        kernels: The instruction set that native kernels compute with here; None where there are none.
+    """
+    document = json.dumps({**_describe(), "kernels": kernels}, sort_keys=True)
     return hashlib.sha256(document.encode()).hexdigest(), document
 
 

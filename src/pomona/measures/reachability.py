@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from pomona.core.errors import InputError
+from pomona.core.global_state import LOCK
 
 # Zero in, zero out.
 _PASS_MODULES = (
@@ -83,23 +84,11 @@ def reached_weights(
     Raises:
         InputError: The module cannot be traced or run on this shape, or has an operation unknown here.
     """
-    name = type(module).__name__
-    try:
-        traced = fx.symbolic_trace(module)
-    except Exception as error:
-        raise InputError(
-            f"effective masks: the module {name} cannot be traced ({type(error).__name__}: {error}); "
-            f"torch.fx follows no control flow that depends on values"
-        ) from error
-    signs = _signs(module, masks)
-    try:
-        result = _Reach(traced, signs).run(torch.ones(1, *input_shape, dtype=torch.float64))
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"effective masks: the module {name} does not run on an input of shape {input_shape}: {error}"
-        ) from error
+    # Tracing replaces the calls of all modules of the process while it lasts.
+    with LOCK:
+        traced = _traced(module)
+        signs = _signs(module, masks)
+        result = _run(_Reach(traced, signs), type(module).__name__, input_shape)
     named = dict(module.named_parameters())
     leaves = [signs[id(named[key])] for key in masks]
     total = sum((output.sum() for output in _outputs(result)), start=torch.zeros((), dtype=torch.float64))
@@ -110,6 +99,27 @@ def reached_weights(
         key: np.zeros(mask.shape, dtype=np.bool_) if grad is None else (grad != 0).numpy()
         for (key, mask), grad in zip(masks.items(), grads, strict=True)
     }
+
+
+def _traced(module: nn.Module) -> fx.GraphModule:
+    try:
+        return fx.symbolic_trace(module)
+    except Exception as error:
+        raise InputError(
+            f"effective masks: the module {type(module).__name__} cannot be traced "
+            f"({type(error).__name__}: {error}); torch.fx follows no control flow that depends on values"
+        ) from error
+
+
+def _run(reach: _Reach, name: str, input_shape: tuple[int, ...]) -> Any:
+    try:
+        return reach.run(torch.ones(1, *input_shape, dtype=torch.float64))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"effective masks: the module {name} does not run on an input of shape {input_shape}: {error}"
+        ) from error
 
 
 def _signs(module: nn.Module, masks: Mapping[str, NDArray[np.bool_]]) -> dict[int, Tensor]:

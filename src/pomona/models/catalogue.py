@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from pomona.core.errors import InputError, unknown
+
 Option = int | float | bool | str
 
 
@@ -20,6 +22,8 @@ class ModelInfo:
         options: What may be set, with the default of each; the type of a default is the option's type. A
             default never changes: identities leave out an option that has it.
         note: Where it departs from its source, and how it adapts to data of another size.
+        first_norm: Path of its first batch norm, or empty where it has none. An option ``batch_norm`` says
+            whether there is one.
     """
 
     name: str
@@ -27,6 +31,7 @@ class ModelInfo:
     source: str
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     note: str = ""
+    first_norm: str = ""
 
 
 def _conv(pairs: int) -> ModelInfo:
@@ -64,6 +69,7 @@ _CATALOGUE = (
         options=MappingProxyType({"width": 16}),
         note="Three stages of three blocks at 1, 2 and 4 times `width`. Shortcuts that change the shape are "
         "1x1 convolutions with batch norm, as pruning papers have them; He et al. pad with zeros.",
+        first_norm="bn",
     ),
     ModelInfo(
         name="vgg-11",
@@ -72,6 +78,7 @@ _CATALOGUE = (
         options=MappingProxyType({"width": 64, "batch_norm": False}),
         note="`width` is that of the first convolution (64 in the paper). Global average pooling and one "
         "linear layer instead of the head of 4096 units, as is usual on images of 32x32.",
+        first_norm="norms.0",
     ),
     ModelInfo(
         name="vgg-19",
@@ -80,7 +87,37 @@ _CATALOGUE = (
         options=MappingProxyType({"width": 64, "batch_norm": True}),
         note="`width` is that of the first convolution (64 in the paper). Batch norm, global average pooling "
         "and one linear layer instead of the head of 4096 units, as is usual on images of 32x32.",
+        first_norm="norms.0",
     ),
 )
 
 MODELS: Mapping[str, ModelInfo] = MappingProxyType({info.name: info for info in _CATALOGUE})
+
+# The words of the engine itself, which are not to be had without torch.
+_NO_BATCH_NORM = (
+    "BatchNorm2d is not among the lane engine's layers "
+    "(Conv2d, Linear, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten, Dropout)"
+)
+
+
+def lanes_blocker(name: str, options: Mapping[str, Option]) -> str | None:
+    """Why the lane engine cannot run a network of the catalogue. The size of the images makes no difference.
+
+    Args:
+        name: A name of ``MODELS``.
+        options: Those that differ from the defaults, or all.
+
+    Returns:
+        The first reason, as ``module.path: reason``, or None where it can.
+
+    Raises:
+        InputError: There is no such network.
+
+    >>> lanes_blocker("vgg-19", {"batch_norm": False}) is None
+    True
+    """
+    if name not in MODELS:
+        raise InputError(unknown("model", name, MODELS))
+    info = MODELS[name]
+    has_norm = bool(info.first_norm) and {**info.options, **options}.get("batch_norm", True)
+    return f"{info.first_norm}: {_NO_BATCH_NORM}" if has_norm else None

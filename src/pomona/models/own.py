@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import random
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pomona.core.errors import InputError, unknown
+from pomona.core.global_state import lent_generators
 from pomona.core.reference import Reference, user_traceback
 from pomona.models.catalogue import Option
-
-# Global random state is shared by the threads of a process: one constructor at a time.
-_LOCK = threading.Lock()
 
 
 def own_network(
@@ -45,7 +40,7 @@ def own_network(
         InputError: It cannot be found, called, or does not return a module (says file and line).
     """
     reference = Reference.parse(written, folder)
-    with _LOCK, _seeded(seed):
+    with _seeded(seed):
         factory = reference.load()
         keywords = _keywords(factory, written, {"input_shape": shape, "classes": classes}, options)
         try:
@@ -91,14 +86,7 @@ def _keywords(
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    python, arrays = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: that would seed the generators of devices, which are not given back.
-            torch.default_generator.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(arrays)
+    with lent_generators(seed), torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would seed the generators of devices, which are not given back.
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -14,6 +14,7 @@ from pomona.graph.store import DEFAULT_STORE
 from pomona.report.evidence import Evidence
 from pomona.report.numbers import density, duration, moment, ranges
 from pomona.studies.document import library, read_document, with_preset
+from pomona.studies.engines import Engine
 
 Row = tuple[str, ...]
 
@@ -97,14 +98,18 @@ def _facts(evidence: Evidence, work: _Work) -> Iterator[Row]:
     yield "Study", f"SHA-256 {evidence.study.digest()} of the document as run"
     for choice, info in evidence.data.items():
         yield "Data", f"{choice.name}: fingerprint {info.fingerprint}; {info.source}"
-    trained = [state.params for state in graph.states.values() if "engine" in state.params]
-    engines = dict.fromkeys(json.dumps(params["engine"], sort_keys=True) for params in trained)
-    for text in engines:
-        yield "Engine", ", ".join(f"{name} {value}" for name, value in json.loads(text).items())
+    for network, engine in evidence.population.engines().items():
+        yield f"Engine of {network}" if network else "Engine", _engine(engine)
     for stream, indices in _seeds(state.params for state in graph.states.values()).items():
         yield f"Seed stream {stream}", f"replicate index {ranges(indices)}"
     if work.seconds:
         yield "Computing time", f"{duration(work.seconds)} of one worker, for all states and measurements"
+
+
+def _engine(engine: Engine) -> str:
+    record = engine.record
+    text = f"{record['name']}, numerics {record['numerics']}, {record['precision']}"
+    return f"{text}; not on the lane engine: {'; '.join(engine.reasons)}" if engine.reasons else text
 
 
 def _seeds(params: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
@@ -141,6 +146,8 @@ def _environments(work: _Work) -> Iterator[tuple[str, list[Row]]]:
                 ("Packages", packages),
                 ("Processor", f"{processor['model']}, {about['cores']} cores, {about['machine']}"),
                 ("SIMD", ", ".join(processor["simd"]) or "unknown"),
+                # Runs of before there was a lane engine do not say.
+                ("Kernels of the lane engine", about.get("kernels") or "none"),
                 ("System", about["system"]),
                 ("Commit of the working folder", about["commit"] or "not a git repository"),
             ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,17 +25,26 @@ from pomona.graph.store import Files
 from pomona.models.build import build
 from pomona.models.choice import ModelChoice
 from pomona.training.batches import Examples
+from pomona.training.lanes.trace import trace_once
 
 Tensors = dict[str, Tensor]
 
 
-@lru_cache(maxsize=4)
 def dataset(name: str, folder: str, fingerprint: str) -> Dataset:
-    """A data set, decoded and checked once a process.
+    """A data set, decoded and checked once a process: threads that ask for it at the same time wait for one.
 
     Raises:
         StateFailure: It is another one than when the run began.
     """
+    with _loading:
+        return _dataset(name, folder, fingerprint)
+
+
+_loading = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _dataset(name: str, folder: str, fingerprint: str) -> Dataset:
     found = load(name, Path(folder))
     if found.info.fingerprint != fingerprint:
         raise StateFailure("error", f"the data of {name} changed while the run went on; run it again")
@@ -55,18 +65,27 @@ def check_sources(how: Mapping[str, Any]) -> None:
 def network(how: Mapping[str, Any]) -> nn.Module:
     """The module of a state, to be given weights.
 
-    A user's own is built anew each time: what its class keeps beside its weights is not known.
+    A user's own is built anew each time: what its class keeps beside its weights is not known. One of the
+    catalogue is kept for the next job of the same thread.
     """
     if ModelChoice.model_validate(how["model"]).own:
         return fresh_network(how)
     form = repr((sorted(how["model"].items(), key=str), how["input_shape"], how["classes"]))
-    if form not in _networks:
-        _networks.clear()
-        _networks[form] = fresh_network(how)
-    return _networks[form]
+    networks = _kept.networks
+    if form not in networks:
+        networks.clear()
+        networks[form] = trace_once(fresh_network(how))
+    return networks[form]
 
 
-_networks: dict[str, nn.Module] = {}
+class _Kept(threading.local):
+    """What each thread keeps for itself: a job changes the module that it is given."""
+
+    def __init__(self) -> None:
+        self.networks: dict[str, nn.Module] = {}
+
+
+_kept = _Kept()
 
 
 def fresh_network(how: Mapping[str, Any]) -> nn.Module:
@@ -96,6 +115,11 @@ def parts(count: int, params: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDA
     if held_back == 0:
         return np.arange(count), np.arange(0)
     return split(count, held_back, Stream("split", params["seeds"]["split"]))
+
+
+def engine_of(params: Mapping[str, Any]) -> str:
+    """``lanes`` or ``torch``; the record in a job's parameters also names a device other than the CPU."""
+    return str(params["engine"]["name"]).partition("-")[0]
 
 
 def weights_of(state: Stored, files: Files) -> Tensors:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pomona.core.errors import InputError
 from pomona.graph.jobs import Context, Failed, Job, Outcome, Stopped
 from pomona.graph.nodes import State
-from pomona.graph.pool import LocalPool, Progress
+from pomona.graph.pool import Executor, Progress
 from pomona.graph.store import Files
 
 SECONDS = 2.0
@@ -15,14 +15,14 @@ _KIND = "calibrate"
 
 
 def calibrate(
-    states: Mapping[str, State], workers: int, pool: LocalPool, store: str, device: str
+    states: Mapping[str, State], workers: int, executor: Executor, store: str, device: str
 ) -> dict[str, float]:
     """Optimizer steps a second of one worker while all of them work, by class of cost.
 
     Args:
         states: One training state for each class of cost.
         workers: How many work at the same time.
-        pool: Where they work.
+        executor: Where they work.
         store: A folder; nothing is written there.
         device: Where to compute.
 
@@ -33,10 +33,10 @@ def calibrate(
     for cost, state in states.items():
         job = Job(cost, _KIND, state.params, state.how, (), store, device)
         for worker in range(workers):
-            pool.submit(worker, job)
+            executor.submit(worker, job)
         ended: list[Outcome | Failed | Stopped] = []
         while len(ended) < workers:
-            ended += [event.what for event in pool.poll(0.1) if not isinstance(event.what, Progress)]
+            ended += [event.what for event in executor.poll(0.1) if not isinstance(event.what, Progress)]
         found = [float(e.facts["steps_per_second"]) for e in ended if isinstance(e, Outcome)]
         reasons = [e.reason for e in ended if isinstance(e, Failed)]
         if reasons:
@@ -58,5 +58,6 @@ def measure_rate(job: Job, files: Files, context: Context) -> Outcome:
         seconds=SECONDS,
         device=job.device,
         random_forward="dropout" in job.params["seeds"],
+        engine=bench.engine_of(job.params),
     )
     return Outcome(facts={"steps_per_second": rate})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from pomona.core.errors import InputError, unknown
 from pomona.graph.jobs import Context, Job, Outcome
 from pomona.graph.store import Files
@@ -22,4 +24,7 @@ def execute(job: Job, context: Context) -> Outcome:
     found = {**RECIPES, **PROBES, "calibrate": measure_rate}.get(job.name)
     if found is None:
         raise InputError(unknown("recipe", job.name, [*RECIPES, *PROBES]))
+    # A new thread takes on the number of threads that torch was told when it first asks for it. If its first
+    # operation is a convolution, it would ask too late and compute that on all cores.
+    torch.get_num_threads()
     return found(job, Files(Path(job.store)), context)

@@ -11,6 +11,7 @@ from pomona.core.step import Step
 from pomona.data.choice import DataChoice
 from pomona.graph.nodes import Graph, Probe, State
 from pomona.pruning.treatments import Treatment
+from pomona.studies.engines import Engine, engine_faults
 from pomona.studies.feasible import unfit
 from pomona.studies.identity import Identities, Network
 from pomona.studies.resolve import Arm, MaskSource, ResolvedStep, Selector
@@ -82,6 +83,13 @@ class Population:
                 names.setdefault(state.key, point.label)
         return names
 
+    def engines(self) -> dict[str, Engine]:
+        """The engine of each network that is trained or evaluated; where all agree, one without a name."""
+        used = [p.network for p in self.points if p.run is not None or "test" in p.probes]
+        found = {network.sized: network.engine for network in used}
+        distinct = set(found.values())
+        return {"": distinct.pop()} if len(distinct) == 1 else found
+
 
 def expand(study: Study, device: str = "cpu") -> Population:
     """Build the graph of a study; nothing is computed.
@@ -99,11 +107,14 @@ def expand(study: Study, device: str = "cpu") -> Population:
 class _Expansion:
     def __init__(self, study: Study, device: str) -> None:
         self.study = study
-        self.make = Identities(study.document.folder, study.spec.hold, device)
+        asked = study.spec.engine
+        self.make = Identities(study.document.folder, study.spec.hold, asked, device)
         self.graph = Graph()
         self.points: dict[tuple[str, int, tuple[str, ...]], list[Point]] = {}
-        # Again with users' data sets, which the check of the study does not load.
-        faults = unfit(study.settled(), study.document, self.make.info)
+        # Again with the device and with users' data sets, which the check of the study does not load.
+        settled = study.settled()
+        faults = unfit(settled, study.document, self.make.info)
+        faults += engine_faults(asked, device, settled, study.document, self.make.network)
         if faults:
             raise ProblemsError(f"{study.document.name} is not a valid study", faults)
         for step in study.order:

@@ -22,9 +22,10 @@ from pomona.graph.nodes import SNAPSHOT, Probe, State
 from pomona.models.choice import ModelChoice
 from pomona.pruning.method import prunes_randomly
 from pomona.pruning.treatments import Treatment
+from pomona.studies.engines import Engine, settle_engine
 from pomona.studies.resolve import Pruning
+from pomona.studies.schema import Asked
 from pomona.training.config import Train
-from pomona.training.engine import engine_on
 
 # A change of what a recipe or probe computes needs a new version here: the old keys stay true.
 VERSIONS = {
@@ -50,22 +51,24 @@ class Network:
         choice: Which one.
         input_shape: Channels, height and width.
         classes: Number of outputs.
+        engine: What trains and evaluates it.
     """
 
     choice: ModelChoice
     input_shape: tuple[int, int, int]
     classes: int
-
-    @property
-    def random_forward(self) -> bool:
-        """Whether its forward pass may draw random numbers; of a user's own network that is not known."""
-        return self.choice.own
+    engine: Engine
 
     @property
     def title(self) -> str:
         """Its name with its options: networks of one title cost the same."""
         options = " ".join(f"{name}={value}" for name, value in sorted(self.choice.options.items()))
         return f"{self.choice.name} {options}".strip()
+
+    @property
+    def sized(self) -> str:
+        """Its title with the size of its images: ``fc hidden=300 1x28x28``."""
+        return f"{self.title} {'x'.join(map(str, self.input_shape))}"
 
     def how(self) -> dict[str, Any]:
         """What a worker needs to build it."""
@@ -82,13 +85,16 @@ class Identities:
     Args:
         folder: Where paths in the study start from.
         hold: Streams that are held at a seed index; all others follow the replicate.
+        asked: ``engine`` of the study.
         device: ``cpu`` or ``cuda``: the bits differ, so the engine does.
     """
 
-    def __init__(self, folder: Path, hold: Mapping[str, int], device: str) -> None:
+    def __init__(self, folder: Path, hold: Mapping[str, int], asked: Asked, device: str) -> None:
         self.folder = folder
         self.hold = hold
-        self.engine: dict[str, Value] = dict(engine_on(device))
+        self.asked = asked
+        self.device = device
+        self._networks: dict[str, Network] = {}
         self._infos: dict[str, DatasetInfo] = {}
         self._sources: dict[str, str] = {}
 
@@ -97,9 +103,17 @@ class Identities:
         return {stream: self.hold.get(stream, replicate) for stream in streams}
 
     def network(self, choice: ModelChoice, data: DataChoice) -> Network:
-        """A network for a data set."""
+        """A network for a data set, with its engine.
+
+        Raises:
+            InputError: As ``settle_engine``.
+        """
         info = self.info(data)
-        return Network(choice, info.shape, info.classes)
+        form = f"{choice!r} {info.shape} {info.classes}"
+        if form not in self._networks:
+            engine = settle_engine(self.asked, self.device, choice, info.shape, info.classes, self.folder)
+            self._networks[form] = Network(choice, info.shape, info.classes, engine)
+        return self._networks[form]
 
     def info(self, data: DataChoice) -> DatasetInfo:
         """What a data set is.
@@ -136,12 +150,12 @@ class Identities:
     def train(self, parent: State, network: Network, data: DataChoice, train: Train, replicate: int) -> State:
         """A state trained from a parent's weights, under its masks."""
         streams = ["order", *(["split"] if data.validation else [])]
-        streams += ["dropout"] if network.random_forward else []
+        streams += ["dropout"] if network.engine.random else []
         params: dict[str, Value] = {
             "train": train.identity(),
             "data": self._data(data),
             "seeds": self.seeds(replicate, *streams),
-            "engine": self.engine,
+            "engine": network.engine.record,
         }
         steps_an_epoch = steps_per_epoch(self.info(data).train_count - data.validation, train.batch_size)
         how = {
@@ -150,7 +164,6 @@ class Identities:
             "train": train.model_dump(mode="json"),
             "steps_per_epoch": steps_an_epoch,
         }
-        shape = "x".join(map(str, network.input_shape))
         return State(
             "train",
             VERSIONS["train"],
@@ -158,7 +171,7 @@ class Identities:
             (parent.key,),
             how=self._how(how),
             work_steps=train.duration.iterations(steps_an_epoch),
-            cost=f"train {network.title} {shape} batch {train.batch_size} {self.engine['name']}",
+            cost=f"train {network.sized} batch {train.batch_size} {network.engine.record['name']}",
         )
 
     def snapshot(self, run: State, at: Step) -> State:
@@ -208,13 +221,13 @@ class Identities:
     def evaluate(self, state: State, network: Network, data: DataChoice, part: str, replicate: int) -> Probe:
         """Correct predictions and loss on the test or the validation part."""
         described = self._data(data)
-        params: dict[str, Value] = {"data": described, "part": part, "engine": self.engine}
+        params: dict[str, Value] = {"data": described, "part": part, "engine": network.engine.record}
         if part == "validation":
             params["seeds"] = self.seeds(replicate, "split")
         else:
             del described["validation"]  # what is held back of the training images is not seen here
         how = {**network.how(), "dataset": data.model_dump(mode="json")}
-        cost = f"evaluate {network.title} {part} {self.engine['name']}"
+        cost = f"evaluate {network.title} {part} {network.engine.record['name']}"
         return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), self._how(how), cost)
 
     def compare(self, name: str, a: State, b: State) -> Probe:

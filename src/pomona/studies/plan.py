@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.graph.nodes import State
-from pomona.graph.pool import LocalPool
 from pomona.graph.store import Store
 from pomona.studies.calibrate import SECONDS, calibrate
+from pomona.studies.engines import lacking
+from pomona.studies.executors import engines_of, open_executor
 from pomona.studies.expand import Population
-from pomona.studies.run import ENTRY
 from pomona.studies.study import builds_on
 
 
@@ -30,10 +30,11 @@ class Plan:
         trainings_saved: Trainings that sharing saves.
         from_others: Cached states that another study asked for too.
         measurements: Measurements that would be taken.
-        seconds: Forecast of the wall time; None where nothing was measured.
-        source: Where the rates come from.
+        seconds: Forecast of the wall time; None where an engine cannot compute here.
+        source: Where the rates come from, or why an engine cannot compute here.
         rates: Optimizer steps a second of one worker, by class of cost.
-        engine: Engine of the trainings.
+        engines: Engine by network, with the reason where ``auto`` did not take the lane engine; one without a
+            name where all networks have the same.
     """
 
     states: int
@@ -47,7 +48,7 @@ class Plan:
     seconds: float | None
     source: str
     rates: Mapping[str, float]
-    engine: str
+    engines: Mapping[str, str]
 
 
 def make_plan(population: Population, store: Store | None, workers: int, device: str = "cpu") -> Plan:
@@ -61,9 +62,13 @@ def make_plan(population: Population, store: Store | None, workers: int, device:
     missing = [state for key, state in graph.states.items() if key not in done]
     trainings = [state for state in missing if state.work_steps]
     uses = _uses(population)
-    rates, source = _rates(trainings, store, workers, device)
+    to_measure = {key for key in graph.probes if key not in measured}
+    engines_to_run = engines_of(graph, to_measure | {state.key for state in missing})
+    reason = lacking(engines_to_run)
+    rates, source = dict[str, float](), reason or ""
+    if reason is None:
+        rates, source = _rates(trainings, store, workers, device, engines_to_run)
     durations = store.ledger.durations() if store else {}
-    engines = {str(s.params["engine"]["name"]) for s in graph.states.values() if "engine" in s.params}  # type: ignore[call-overload,index]
     return Plan(
         states=len(graph.states),
         cached=len(graph.states) - len(missing),
@@ -72,11 +77,11 @@ def make_plan(population: Population, store: Store | None, workers: int, device:
         shared=sum(count > 1 for count in uses.values()),
         trainings_saved=sum(c - 1 for key, c in uses.items() if graph.states[key].work_steps),
         from_others=len(_of_others(store, population.study.name) & done & set(graph.states)),
-        measurements=sum(key not in measured for key in graph.probes),
-        seconds=_forecast(population, done, measured, rates, durations, workers),
+        measurements=len(to_measure),
+        seconds=None if reason else _forecast(population, done, measured, rates, durations, workers),
         source=source,
         rates=rates,
-        engine=", ".join(sorted(engines)) or "none",
+        engines={name: engine.text for name, engine in population.engines().items()},
     )
 
 
@@ -105,7 +110,7 @@ def _of_others(store: Store | None, study: str) -> set[str]:
 
 
 def _rates(
-    trainings: list[State], store: Store | None, workers: int, device: str
+    trainings: list[State], store: Store | None, workers: int, device: str, engines: set[str]
 ) -> tuple[dict[str, float], str]:
     """Rates by class of cost: those on record, the rest measured now."""
     needed = {state.cost: state for state in trainings}
@@ -117,12 +122,11 @@ def _rates(
     if not unknown:
         return known, "rates measured in earlier runs of this store"
     size = max(workers, 1)
-    with tempfile.TemporaryDirectory(prefix="pomona-calibrate-") as folder:
-        pool = LocalPool(ENTRY, size, Path(folder))
-        try:
-            known |= calibrate(unknown, size, pool, folder, device)
-        finally:
-            pool.kill()
+    with (
+        tempfile.TemporaryDirectory(prefix="pomona-calibrate-") as folder,
+        open_executor(size, Path(folder), engines) as executor,
+    ):
+        known |= calibrate(unknown, size, executor, folder, device)
     partly = "" if len(unknown) == len(needed) else "rates of earlier runs and "
     return known, f"{partly}a calibration of {SECONDS:g} seconds for each network, just now"
 

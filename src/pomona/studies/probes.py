@@ -27,7 +27,13 @@ def measure_evaluate(job: Job, files: Files, context: Context) -> Outcome:
     indices = None if part == "test" else bench.parts(len(examples), job.params)[1]
     weights = bench.weights_of(job.states[0], files)
     found = evaluate(
-        bench.network(job.how), weights, examples, indices, job.how["classes"], device=job.device
+        bench.network(job.how),
+        weights,
+        examples,
+        indices,
+        job.how["classes"],
+        device=job.device,
+        engine=bench.engine_of(job.params),
     )
     chance = chance_accuracy(found.count)
     correct, total = int(found.correct.sum()), int(found.count.sum())

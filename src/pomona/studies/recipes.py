@@ -201,6 +201,7 @@ def _train(
             order=lambda epoch: epoch_order(indices, order, epoch),
             dropout_seed=lambda step: dropout.seed(step) if dropout else 0,
             device=job.device,
+            engine=bench.engine_of(params),
             snapshots=[Step.parse(at) for at in snapshots],
             on_snapshot=keep_snapshot,
             checkpoint=checkpoint,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ from pomona.core.errors import InputError
 from pomona.data.choice import DataChoice
 from pomona.data.dataset import load
 from pomona.graph.environment import environment
-from pomona.graph.pool import Executor, HereExecutor, LocalPool
+from pomona.graph.pool import HereExecutor
 from pomona.graph.scheduler import Failure, Scheduler, Tally
 from pomona.graph.store import DEFAULT_STORE, Store
+from pomona.studies.engines import kernels_here, lacking
+from pomona.studies.executors import engines_of, open_executor
 from pomona.studies.expand import Population, expand
 from pomona.studies.results import Results
 from pomona.studies.study import Study, load_study
-
-ENTRY = "pomona.studies.execute:execute"
 
 
 class Run:
@@ -46,9 +45,14 @@ class Run:
 
     def missing(self) -> int:
         """How many states and probes are not there yet."""
+        return len(self._missing())
+
+    def _missing(self) -> set[str]:
         states, probes = self.store.ledger.statuses("states"), self.store.ledger.statuses("probes")
         graph = self.population.graph
-        return sum(states[k] != "done" for k in graph.states) + sum(probes[k] != "done" for k in graph.probes)
+        return {k for k in graph.states if states[k] != "done"} | {
+            k for k in graph.probes if probes[k] != "done"
+        }
 
     def execute(
         self,
@@ -59,26 +63,33 @@ class Run:
         """Compute what is missing.
 
         Args:
-            workers: Processes; one per core by default. 0 computes in this process.
+            workers: Threads or processes; one per core by default. 0 computes in this process. Threads where
+                all trainings and evaluations that are missing are of the lane engine.
             on_change: Told how far it is.
             report: Told about data that has to be fetched.
 
         Raises:
             KeyboardInterrupt: As it came; what was finished is kept, and the same call goes on from there.
+            InputError: An engine cannot compute on this machine (before anything is computed).
             DataError: A data set cannot be had.
             StoreError: Results cannot be kept.
         """
         size = os.cpu_count() or 1 if workers is None else workers
         if size < 0:
             raise InputError(f"expected 0 workers or more, got {size}")
-        if self.missing():
+        missing = self._missing()
+        engines = engines_of(self.population.graph, missing)
+        reason = lacking(engines)
+        if reason is not None:
+            raise InputError(f"{self.study.name}: nothing was computed: {reason}")
+        if missing:
             self._fetch(report)
         number = self.store.ledger.start_run(
-            self.study.name, self.study.text(), environment(), " ".join(sys.argv), size
+            self.study.name, self.study.text(), environment(kernels_here()), " ".join(sys.argv), size
         )
         outcome = "failed"
         try:
-            with _executor(size, self.store) as executor:
+            with open_executor(size, self.store.folder / "logs", engines) as executor:
                 scheduler = Scheduler(
                     self.store,
                     self.population.graph,
@@ -124,7 +135,7 @@ def run(
         study: A study, the name of one of the library, or the path of a YAML file.
         preset: One of its presets.
         store: Folder of the store.
-        workers: Processes; one per core by default. 0 computes in this process.
+        workers: Threads or processes; one per core by default. 0 computes in this process.
         device: ``cpu`` or ``cuda``.
         changes: Single values, as ``{"replicates": 3}`` or ``["replicates=3"]``.
         on_change: Told how far it is, about ten times a second.
@@ -141,26 +152,6 @@ def run(
 def _labels(population: Population) -> Iterator[tuple[str, str, int, int, Mapping[str, str]]]:
     for p in population.points:
         yield p.state.key, p.step, p.replicate, p.level, p.arm
-
-
-@contextmanager
-def _executor(size: int, store: Store) -> Iterator[Executor]:
-    if size:
-        pool = LocalPool(ENTRY, size, store.folder / "logs")
-        try:
-            yield pool
-        finally:
-            pool.kill()
-        return
-    import torch
-
-    # One thread here too: another number of threads may give other bits.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield HereExecutor(ENTRY)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def check_device(device: str) -> None:

@@ -31,6 +31,7 @@ TESTS = {
 }
 Count = Annotated[int, Field(ge=1, strict=True)]
 Rounding = Literal["nearest", "floor"]
+Asked = Literal["auto", "lanes", "torch"]
 # A name, `$factor`, or the thing itself written out; which one is settled when the step is resolved.
 Written = Any
 
@@ -227,7 +228,7 @@ class StudySpec(Part):
     let: Let = Let()
     replicates: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
     hold: dict[str, Annotated[int, Field(ge=0, strict=True)]] = {}
-    engine: Literal["auto", "torch"] = "auto"
+    engine: Asked = "auto"
     factors: dict[str, list[Any] | dict[str, Any]] = {}
     where: tuple[str, ...] = ()
     steps: Annotated[dict[str, StepSpec], Field(min_length=1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from pomona.core.canonical import digest
 from pomona.core.errors import InputError, ProblemsError
 from pomona.data.catalogue import DATASETS
+from pomona.data.choice import DataChoice
+from pomona.models.choice import ModelChoice
 from pomona.studies import problems
 from pomona.studies.checks import entry_faults, factor_faults, hypothesis_faults
 from pomona.studies.document import (
@@ -25,7 +27,8 @@ from pomona.studies.document import (
     read_document,
     with_preset,
 )
-from pomona.studies.feasible import unfit
+from pomona.studies.engines import engine_faults, settle_engine
+from pomona.studies.feasible import Settled, unfit
 from pomona.studies.reach import builds_on as builds_on
 from pomona.studies.reach import order_steps, reach_of_steps
 from pomona.studies.resolve import Arm, ResolvedStep, Resolver
@@ -169,8 +172,21 @@ def _examine(document: Document) -> tuple[Study | None, list[str]]:
     settled = _settle(study, faults)
     faults += entry_faults(spec.let, study.resolver, factors)
     faults += unfit(settled, document, lambda data: DATASETS.get(data.name))
+    faults += _lane_faults(spec, settled, document)
     faults += hypothesis_faults(spec, factors, document)
     return study, list(dict.fromkeys(faults))
+
+
+def _lane_faults(spec: StudySpec, settled: Settled, document: Document) -> Iterator[str]:
+    """Networks that the lane engine was asked for and cannot run; of users' data sets that is seen later."""
+
+    def settle(model: ModelChoice, data: DataChoice) -> None:
+        info = DATASETS.get(data.name)
+        if info is not None:
+            settle_engine("lanes", "cpu", model, info.shape, info.classes, document.folder)
+
+    if spec.engine == "lanes":
+        yield from engine_faults("lanes", "cpu", settled, document, settle)
 
 
 def _validated(content: dict[str, Any], document: Document, faults: list[str]) -> StudySpec | None:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pomona.training.batches import Batches, Examples
+from pomona.training.batches import Examples
 from pomona.training.config import Optimizer, Sgd, Train
 from pomona.training.placing import taken
-from pomona.training.stepping import Stepper
+from pomona.training.stepping import make_stepper
 
 _WARM_UP_STEPS = 5
 
@@ -23,22 +23,26 @@ def steps_per_second(
     seconds: float = 2.0,
     device: str = "cpu",
     random_forward: bool = True,
+    engine: str = "torch",
 ) -> float:
     """Measure optimizer steps per second of one process, on made-up images.
 
     Args:
-        module: The network. Its weights are overwritten.
+        module: The network. Its weights may be overwritten.
         input_shape: Channels, height and width.
         batch_size: Examples of a step.
         seconds: How long to measure, at least one step.
         device: Where to compute.
         random_forward: As in ``train``.
+        engine: As in ``train``.
 
     Raises:
+        InputError: The engine cannot run the module here.
         StateFailure: The module fails on such images.
     """
     draw = np.random.Generator(np.random.Philox(key=0))
-    count = max(1024, batch_size)
+    per_epoch = -(-1024 // batch_size)
+    count = per_epoch * batch_size
     images = draw.integers(0, 256, size=(count, *input_shape), dtype=np.uint8)
     channels = input_shape[0]
     examples = Examples(images, np.zeros(count, np.uint8), (1 / 255,) * channels, (-0.5,) * channels)
@@ -49,16 +53,21 @@ def steps_per_second(
         duration=duration,  # type: ignore[arg-type]
     )
     weights = {name: _small(tensor, draw) for name, tensor in taken(module).items()}
-    stepper = Stepper(module, weights, {}, Batches(examples, torch.device(device)), config, per_epoch=2**62)
-    begin = 0.0
-    while True:
-        if stepper.steps == _WARM_UP_STEPS:
-            begin = time.perf_counter()
-        chosen = (np.arange(batch_size) + stepper.steps * batch_size) % count
-        stepper.step(chosen, 0 if random_forward else None)
+    seed = (lambda step: step) if random_forward else None
+    stepper = make_stepper(engine, module, weights, {}, examples, config, per_epoch, seed=seed, device=device)
+    order = np.arange(count)
+
+    def take(most: int) -> None:
+        epoch_end = (stepper.steps // per_epoch + 1) * per_epoch
+        stepper.advance(min(epoch_end, stepper.steps + most), order, lambda: False)
+
+    while stepper.steps < _WARM_UP_STEPS:
+        take(_WARM_UP_STEPS - stepper.steps)
+    begin, elapsed = time.perf_counter(), 0.0
+    while elapsed < seconds:
+        take(per_epoch)
         elapsed = time.perf_counter() - begin
-        if stepper.steps > _WARM_UP_STEPS and elapsed >= seconds:
-            return (stepper.steps - _WARM_UP_STEPS) / elapsed
+    return (stepper.steps - _WARM_UP_STEPS) / elapsed
 
 
 def _small(like: torch.Tensor, draw: np.random.Generator) -> torch.Tensor:

@@ -1,9 +1,8 @@
-"""How well a network predicts: counts per class and the summed loss."""
+"""How well weights predict the labels of examples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,37 +12,15 @@ from torch import Tensor, nn
 
 from pomona.core.errors import InputError
 from pomona.training.batches import Batches, Examples
+from pomona.training.engine import check_engine
+from pomona.training.evaluation import Evaluation
 from pomona.training.failures import check_outputs, failed
+from pomona.training.lanes.network import LaneNetwork
 from pomona.training.placing import place
 from pomona.training.randomness import seeded
 
 # Large enough to fill a core, small enough that the activations of small networks stay in its cache.
 BATCH = 100
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Predictions against labels.
-
-    Args:
-        correct: Correct predictions by class of the label, int64.
-        count: Examples by class of the label, int64.
-        loss_sum: Summed cross-entropy, in nats; NaN where a logit is.
-    """
-
-    correct: NDArray[np.int64]
-    count: NDArray[np.int64]
-    loss_sum: float
-
-    @property
-    def accuracy(self) -> float:
-        """Share of correct predictions."""
-        return int(self.correct.sum()) / int(self.count.sum())
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy, in nats."""
-        return self.loss_sum / int(self.count.sum())
 
 
 def evaluate(
@@ -54,25 +31,35 @@ def evaluate(
     classes: int,
     device: str = "cpu",
     batch: int = BATCH,
+    engine: str = "torch",
 ) -> Evaluation:
     """Evaluate weights on examples, in evaluation mode.
 
     A module that draws random numbers even so draws the same ones each time.
 
     Args:
-        module: What computes; takes on the weights.
+        module: What computes; may take on the weights.
         weights: Parameters and buffers by name.
         examples: Where the examples come from.
         indices: Which of them, or None for all.
         classes: Number of classes.
         device: Where to compute.
-        batch: Examples at once. It belongs to the numerics: another one may change last bits of the loss.
+        batch: Examples at once, on torch. It belongs to the numerics: another one may change last bits of
+            the loss.
+        engine: ``torch`` or ``lanes``.
 
     Raises:
-        InputError: There is no example, or the weights do not fit.
+        InputError: There is no example, the weights do not fit, or the engine cannot run the module here.
         StateFailure: The module fails or returns no logits.
     """
+    check_engine(engine, device)
     chosen = np.arange(len(examples)) if indices is None else indices
+    if len(chosen) == 0:
+        raise InputError("there is no example to evaluate on")
+    if engine == "lanes":
+        network = LaneNetwork(module, weights, examples)
+        network.prune({name: weights[name] == 0 for name in network.weight_names})
+        return network.evaluate(chosen, classes)
     place(module, weights, torch.device(device))
     return evaluate_placed(module, Batches(examples, torch.device(device)), chosen, classes, batch)
 
@@ -81,8 +68,6 @@ def evaluate_placed(
     module: nn.Module, batches: Batches, indices: NDArray[np.int64], classes: int, batch: int = BATCH
 ) -> Evaluation:
     """Evaluate the weights that a module has. Leaves it in evaluation mode; see ``evaluate``."""
-    if len(indices) == 0:
-        raise InputError("there is no example to evaluate on")
     correct, count = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
     loss_sum = 0.0
     module.eval()

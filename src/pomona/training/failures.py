@@ -6,10 +6,9 @@ import traceback
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pomona.core.errors import StateFailure
-from pomona.training.placing import not_finite
 
 # What torch's CPU allocator and the systems below it say; a device has an exception of its own.
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "out of memory")
@@ -25,15 +24,14 @@ def moment(step: int, steps_per_epoch: int) -> str:
     return f"step {step + 1} (epoch {step // steps_per_epoch + 1})"
 
 
-def diverged(module: nn.Module, what: str, when: str) -> StateFailure:
+def diverged(what: str, when: str, first: str | None) -> StateFailure:
     """The failure of a training whose numbers are no longer finite.
 
     Args:
-        module: As it is now; its first tensor that is not finite is named.
         what: What was seen: ``the loss is nan``.
         when: As ``moment`` says it.
+        first: The first tensor or layer that is not finite; None where all weights are.
     """
-    first = not_finite(module)
     where = f"first in {first}" if first else "all weights are still finite"
     return StateFailure("diverged", f"diverged: {what} at {when}, {where}; a lower learning rate may help")
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pomona.core.errors import InputError, Interrupted
 from pomona.core.step import Step, steps_per_epoch
-from pomona.training.batches import Batches, Examples
+from pomona.training.batches import Examples
 from pomona.training.checkpoint import Checkpoint
 from pomona.training.config import Train
-from pomona.training.evaluate import evaluate_placed
 from pomona.training.failures import diverged, moment
-from pomona.training.stepping import Stepper
+from pomona.training.stepping import make_stepper
 from pomona.training.stopping import Check, Watch
 
 _PROGRESS_SECONDS = 0.2
@@ -56,6 +55,7 @@ def train(
     order: Callable[[int], NDArray[np.int64]],
     dropout_seed: Callable[[int], int],
     device: str = "cpu",
+    engine: str = "torch",
     snapshots: Sequence[Step] = (),
     on_snapshot: OnSnapshot | None = None,
     checkpoint: Checkpoint | None = None,
@@ -67,11 +67,11 @@ def train(
 ) -> Trained:
     """Train a module under masks. Pruned weights and their optimizer state are zero after every step.
 
-    The result depends on the first arguments, ``order``, ``dropout_seed`` and ``device`` alone: snapshots,
-    checkpoints, an interruption and a resume change no bit of it.
+    The result depends on the first arguments, ``order``, ``dropout_seed``, ``device`` and ``engine`` alone:
+    snapshots, checkpoints, an interruption and a resume change no bit of it.
 
     Args:
-        module: What computes. It takes on the weights; its layout and its functions are used as they are.
+        module: What computes. On torch it takes on the weights, and its layout is used as it is.
         weights: Where to start: every parameter and buffer by name; zero under the masks.
         masks: Bool, True = kept, by parameter. A parameter without one is dense.
         examples: Where both parts of the data come from.
@@ -81,20 +81,23 @@ def train(
         order: The training part in the order of an epoch, counted from 0: a permutation of ``indices``.
         dropout_seed: Seed of the random numbers of a step, counted from 0.
         device: ``cpu`` or a CUDA device.
+        engine: ``torch``, which runs any module, or ``lanes``, which runs what ``lanes.trace`` can read.
         snapshots: Points whose weights are handed out on the way; 0 is the start. A run that stops before
             one does not reach it.
         on_snapshot: Takes each snapshot. After a resume those up to the checkpoint are not repeated.
         checkpoint: Where to go on, instead of at ``weights``.
         on_checkpoint: Takes a checkpoint about every ``checkpoint_seconds`` and on interruption.
         checkpoint_seconds: See ``on_checkpoint``.
-        interrupted: Asked before every step.
+        interrupted: Asked before every step on torch; on lanes about every twentieth of a second, also within
+            a step that takes longer.
         on_progress: Told the steps done and to do, a few times a second and at the end.
         random_forward: Whether the module may draw random numbers. A network of the catalogue draws none
             and need not pay for the seeding of each step.
 
     Raises:
         CheckpointError: The checkpoint is not one of this training (before any step or snapshot).
-        InputError: The arguments do not fit each other or the module (before any step).
+        InputError: The arguments do not fit each other or the module, or the engine cannot run it here
+            (before any step).
         Interrupted: ``interrupted`` said so; a checkpoint was handed out.
         StateFailure: It diverged, the module failed, or memory ran out.
     """
@@ -104,8 +107,17 @@ def train(
     total = config.duration.iterations(per_epoch)
     asked = _snapshot_steps(snapshots, per_epoch, total) if on_snapshot is not None else {}
     every = _check_interval(config, len(validation), per_epoch, total)
-    batches = Batches(examples, torch.device(device))
-    stepper = Stepper(module, weights, masks, batches, config, per_epoch)
+    stepper = make_stepper(
+        engine,
+        module,
+        weights,
+        masks,
+        examples,
+        config,
+        per_epoch,
+        seed=dropout_seed if random_forward else None,
+        device=device,
+    )
     watch = Watch(config.stop)
     if checkpoint is not None:
         keeps_best = config.stop is not None and config.stop.best is not None
@@ -127,26 +139,26 @@ def train(
     if checkpoint is None:
         hand_out()
     orders = _Orders(order, indices)
+    events = _Events(asked, every, per_epoch, total)
+    goal = events.after(stepper.steps)
     saved = told = time.monotonic()
     ended = False
     while stepper.steps < total and not ended:
         if interrupted():
             save()
             raise Interrupted(f"stopped on request after {stepper.steps:,} of {total:,} steps")
-        epoch, position = divmod(stepper.steps, per_epoch)
-        begin = position * config.batch_size
-        chosen = orders[epoch][begin : begin + config.batch_size]
-        stepper.step(chosen, dropout_seed(stepper.steps) if random_forward else None)
-        hand_out()
-        if every is not None and stepper.steps % every == 0:
-            now_weights = stepper.weights()
-            found = evaluate_placed(module, batches, validation, batches.classes)
-            module.train()
-            if not math.isfinite(found.loss):
-                raise diverged(
-                    module, f"the validation loss is {found.loss}", moment(stepper.steps - 1, per_epoch)
-                )
-            ended = watch.judge(Check(stepper.steps, found.accuracy, found.loss), now_weights)
+        stepper.advance(goal, orders[stepper.steps // per_epoch], interrupted)
+        if stepper.steps == goal:
+            hand_out()
+            if every is not None and goal % every == 0:
+                now_weights = stepper.weights()
+                found = stepper.evaluate(validation)
+                if not math.isfinite(found.loss):
+                    raise diverged(
+                        f"the validation loss is {found.loss}", moment(goal - 1, per_epoch), first=None
+                    )
+                ended = watch.judge(Check(goal, found.accuracy, found.loss), now_weights)
+            goal = events.after(goal)
         now = time.monotonic()
         if now - saved >= checkpoint_seconds and stepper.steps < total and not ended:
             save()
@@ -159,6 +171,20 @@ def train(
     if best is not None and watch.best_weights is not None:
         return Trained(watch.best_weights, stepper.steps, Step(best, "it"), watch.checks)
     return Trained(final, stepper.steps, Step(stepper.steps, "it") if ended else None, watch.checks)
+
+
+class _Events:
+    """The steps at which something is to be done: a snapshot, a check, another order, the end."""
+
+    def __init__(self, asked: Iterable[int], every: int | None, per_epoch: int, total: int) -> None:
+        self._asked, self._total = sorted(asked), total
+        self._intervals = [per_epoch] if every is None else [per_epoch, every]
+
+    def after(self, step: int) -> int:
+        """The next of them."""
+        at = bisect_right(self._asked, step)
+        regular = ((step // n + 1) * n for n in self._intervals)
+        return min([self._total, *self._asked[at : at + 1], *regular])
 
 
 class _Orders:

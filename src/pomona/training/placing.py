@@ -23,6 +23,22 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], device: torch.device
     """
     module.to(device)
     own = module.state_dict(keep_vars=True)
+    check_fit(own, weights)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])
+
+
+def check_fit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Check that weights are those of a module.
+
+    Args:
+        own: Its ``state_dict``.
+        weights: By name, in any order.
+
+    Raises:
+        ProblemsError: Names or shapes differ; says every one of them.
+    """
     problems = [f"missing {name}" for name in own if name not in weights]
     problems += [unknown("tensor", name, own) for name in weights if name not in own]
     for name, tensor in own.items():
@@ -30,9 +46,6 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], device: torch.device
             problems.append(f"{name}: shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}")
     if problems:
         raise ProblemsError("weights do not fit the module", problems)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(weights[name])
 
 
 def taken(module: nn.Module) -> dict[str, Tensor]:
@@ -61,23 +74,21 @@ def unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in module.named_buffers() if name not in saved}
 
 
-def mask_factors(module: nn.Module, masks: Mapping[str, Tensor]) -> tuple[list[int], list[Tensor]]:
-    """What gradients are multiplied with: 1 for kept, 0 for pruned.
+def pruned(parameters: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Where weights are pruned.
 
     Args:
-        module: Holds the starting values.
+        parameters: The starting values of all parameters by name.
         masks: Bool, True = kept, by name; a parameter without one is dense.
 
     Returns:
-        Positions of the masked parameters among those that are trained, and a factor in the type and layout
-        of each. A mask that keeps everything is left out: it costs nothing. So is that of a frozen
-        parameter, which stays zero where it is.
+        Bool, True = pruned, on the device of the parameter; only for parameters that are pruned somewhere: a
+        mask that keeps everything costs nothing.
 
     Raises:
         InputError: A mask is not of a parameter, has another shape or type, or a pruned weight is not zero.
     """
-    positions, factors = [], []
-    parameters, trained = dict(module.named_parameters()), list(trained_parameters(module))
+    found = {}
     for name, mask in masks.items():
         if name not in parameters:
             raise InputError(unknown("parameter", name, parameters, where="mask"))
@@ -87,19 +98,38 @@ def mask_factors(module: nn.Module, masks: Mapping[str, Tensor]) -> tuple[list[i
                 f"mask of {name}: expected bool of {tuple(weight.shape)}, got {mask.dtype} of "
                 f"{tuple(mask.shape)}"
             )
-        pruned = ~mask.to(weight.device)
-        live = int(torch.count_nonzero(weight[pruned]))
+        where = ~mask.to(weight.device)
+        live = int(torch.count_nonzero(weight[where]))
         if live:
             raise InputError(f"mask of {name}: {live} pruned weights are not zero at the start of training")
-        if name in trained and bool(pruned.any()):
-            positions.append(trained.index(name))
-            factors.append(torch.empty_like(weight).copy_(~pruned))
-    return positions, factors
+        if bool(where.any()):
+            found[name] = where
+    return found
 
 
-def not_finite(module: nn.Module) -> str | None:
+def mask_factors(module: nn.Module, masks: Mapping[str, Tensor]) -> tuple[list[int], list[Tensor]]:
+    """What gradients are multiplied with: 1 for kept, 0 for pruned.
+
+    Args:
+        module: Holds the starting values.
+        masks: Bool, True = kept, by name; a parameter without one is dense.
+
+    Returns:
+        Positions of the parameters that are pruned somewhere among those that are trained, and a factor in
+        the type and layout of each. That of a frozen parameter is left out: it stays zero where it is.
+
+    Raises:
+        InputError: As ``pruned``.
+    """
+    parameters, trained = dict(module.named_parameters()), list(trained_parameters(module))
+    found = {name: where for name, where in pruned(parameters, masks).items() if name in trained}
+    factors = [torch.empty_like(parameters[name].detach()).copy_(~where) for name, where in found.items()]
+    return [trained.index(name) for name in found], factors
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The first parameter or buffer, in the order of ``state_dict``, that holds NaN or infinity."""
-    for name, tensor in module.state_dict().items():
+    for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             return name
     return None
