@@ -1,6 +1,8 @@
 // Memory for vectors: aligned, zeroed, owned.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -15,9 +17,15 @@ class Buffer {
     Buffer() = default;
     explicit Buffer(std::size_t floats) : size_(floats) {
         // One vector more: kernels may read, never write, up to a vector beyond the last float.
-        const std::size_t bytes = (floats * sizeof(float) + 2 * 64) / 64 * 64;
-        data_.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
+        std::size_t bytes = (floats * sizeof(float) + 2 * 64) / 64 * 64;
+        const bool large = bytes >= LARGE;
+        if (large) bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        data_.reset(static_cast<float*>(std::aligned_alloc(large ? HUGE_PAGE : 64, bytes)));
         if (!data_) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        // Kernels go through many rows at once, and each is a page of its own otherwise.
+        if (large) madvise(data_.get(), bytes, MADV_HUGEPAGE);
+#endif
         std::memset(data_.get(), 0, bytes);
     }
     float* data() { return data_.get(); }
@@ -31,6 +39,7 @@ class Buffer {
     float operator[](std::size_t i) const { return data_.get()[i]; }
 
   private:
+    static constexpr std::size_t HUGE_PAGE = std::size_t{2} << 20, LARGE = HUGE_PAGE / 4;
     struct Free {
         void operator()(float* p) const { std::free(p); }
     };

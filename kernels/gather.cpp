@@ -5,11 +5,11 @@ namespace {
 
 // Taps summed at once, so that the inputs of a block stay in the first cache from one position to the next;
 // the sums wait in y between blocks. A linear layer has one position and gains nothing from short blocks.
-constexpr int TAP_BLOCK = 96;
+constexpr int TAP_BLOCK = 192;
 constexpr int TAP_BLOCK_OF_ONE = 1024;
 // Positions that all blocks and outputs are done for before the next ones: their inputs stay in the second
 // cache. A sparse layer reads all channels for a strip, a dense one those of a block.
-constexpr int STRIP_POSITIONS = 64;
+constexpr int STRIP_POSITIONS = 32;
 constexpr int STRIP_POSITIONS_SPARSE = 32;
 
 // Where a block of outputs and positions lies.
@@ -52,6 +52,10 @@ LANES_INLINE void dense_block(const Region& region, int tap_begin, int tap_end, 
     for (int tap = tap_begin; tap < tap_end; tap++) {
         const float* from = at.x + offset[tap];
         const std::size_t which = weight[tap];
+        if (POSITIONS > 1) {  // what the next positions read; the taps are too irregular for the processor to guess
+            __builtin_prefetch(from + POSITIONS * at.in_step);
+            __builtin_prefetch(from + (POSITIONS + 1) * at.in_step);
+        }
         V in[POSITIONS * VECTORS];
         LANES_UNROLL(16)
         for (int i = 0; i < POSITIONS * VECTORS; i++)

@@ -175,13 +175,18 @@ void Network::load_tile(const Examples& examples, const std::int64_t* indices, i
                         store(to, normal(reinterpret_cast<std::uint8_t*>(&a[k]) + i, load(scale_.data() + u + i),
                                          load(shift_.data() + u + i)));
                     }
-            for (int step = 1; step < SIDE; step *= 2) {
+            const auto halfway = [](const Bytes* before, Bytes* after) {
+                LANES_UNROLL(8)
                 for (int k = 0; k < SIDE / 2; k++) {
-                    b[2 * k] = __builtin_shufflevector(a[k], a[k + SIDE / 2], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-                    b[2 * k + 1] = __builtin_shufflevector(a[k], a[k + SIDE / 2], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+                    const Bytes one = before[k], other = before[k + SIDE / 2];
+                    after[2 * k] = __builtin_shufflevector(one, other, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                    after[2 * k + 1] = __builtin_shufflevector(one, other, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
                 }
-                std::swap(a, b);
-            }
+            };
+            halfway(a, b);
+            halfway(b, a);
+            halfway(a, b);
+            halfway(b, a);
             for (int k = 0; k < left; k++)
                 for (int i = 0; i < SIDE; i += WIDTH)
                     store(image.data.data() + image.shape.offset(u + k) + part + i,

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from pomona.studies.results import load_results
 from pomona.studies.run import run
-from pomona.studies.study import load_study
+from pomona.studies.study import load_study, parse_study
 
 from .studies.test_run import contents, killed_at_random
 
@@ -67,6 +68,37 @@ def test_magnitude_beats_random_by_twenty_points_at_level_eight(tmp_path: Path) 
     assert (by_replicate["l1-unstructured"] - by_replicate["random-unstructured"] > 0.20).all()
     # The better arm is far from chance, so the comparison says something.
     assert (by_replicate["l1-unstructured"] > 0.9).all()
+
+
+TWICE = """
+study: twice
+let:
+  data: {d: {name: mnist, validation: 0}}
+  train: {t: {optimizer: {sgd: {lr: 0.01}}, batch_size: 32, duration: 3ep}}
+replicates: 10
+steps:
+  dense: {init: lenet, on: d, train: t}
+measure: [accuracy]
+engine: lanes
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_lane_engine_is_equivalent_to_torch(tmp_path: Path) -> None:
+    accuracy = {}
+    for engine in ("lanes", "torch"):
+        study = parse_study(TWICE.replace("engine: lanes", f"engine: {engine}"))
+        frame = run(study, store=tmp_path / "store", workers=2).frame()
+        found = frame.query("quantity == 'accuracy' and part == 'test'").set_index("replicate").value
+        accuracy[engine] = found.sort_index()
+    difference = accuracy["lanes"] - accuracy["torch"]
+    print(f"accuracy {accuracy}; lanes - torch {difference.mean():+.5f}, SD {difference.std():.5f}")
+    assert len(difference) == 10
+    assert (accuracy["torch"] > 0.95).all()
+    # Two one-sided tests at 5 %: the 90 % interval of the paired difference lies within 0.3 points.
+    half = stats.t.ppf(0.95, 9) * difference.std() / 10**0.5
+    assert abs(difference.mean()) + half < 0.003
 
 
 KILLED = """

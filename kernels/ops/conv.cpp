@@ -286,7 +286,7 @@ class Conv final : public Weighted {
                         LANES_UNROLL(16)
                         for (int k = 0; k < ROWS; k++) {
                             d[k] = load(dy[k] + d_from + l);
-                            LANES_PIN(d[k]);
+                            if (WIDTH == 8) LANES_PIN(d[k]);  // with few registers GCC loads it again each time
                         }
                         LANES_UNROLL(16)
                         for (int j = 0; j < COLUMNS; j++) {

@@ -24,7 +24,7 @@ SetOption = Annotated[
 WorkersOption = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(
-        "--workers", "-w", help="Models computed at once; default: one per core. 0: one after the other, in this thread.", metavar="N", min=0
+        "--workers", "-w", help="Jobs at once; default: one per core. 0: in this thread.", metavar="N", min=0
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.", metavar="DEVICE")]
