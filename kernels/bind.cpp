@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 
 #include "network.h"
@@ -34,6 +35,14 @@ T* owned(std::size_t size, nb::capsule* owner) {
     return data;
 }
 
+// A view of bytes may start anywhere.
+template <class Array>
+void check_aligned(const Array& array, const char* what) {
+    using T = std::remove_pointer_t<decltype(array.data())>;
+    if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) != 0)
+        throw nb::value_error((std::string(what) + ": the array is not aligned; make a copy of it").c_str());
+}
+
 void require(bool holds, const std::string& message) {
     if (!holds) throw nb::value_error(message.c_str());
 }
@@ -46,15 +55,29 @@ class Bound {
     void set_input(const Vector<float>& scale, const Vector<float>& shift) {
         const Use use(*this);
         const std::size_t channels = network_.input().channels;
+        check_aligned(scale, "scale");
+        check_aligned(shift, "shift");
         require(scale.size() == channels && shift.size() == channels,
                 "scale and shift: expected one number for each of " + std::to_string(channels) + " channels");
         network_.set_input(scale.data(), shift.data());
     }
 
-    void set_weight(int op, const In<float>& weight) { write(op, Weighted::VALUE, weight); }
-    Floats weight(int op) { return read(op, Weighted::VALUE); }
-    void set_bias(int op, const Vector<float>& bias) { write_bias(op, Weighted::VALUE, bias); }
-    Floats bias(int op) { return read_bias(op, Weighted::VALUE); }
+    void set_weight(int op, const In<float>& weight) {
+        const Use use(*this);
+        write(op, Weighted::VALUE, weight);
+    }
+    Floats weight(int op) {
+        const Use use(*this);
+        return read(op, Weighted::VALUE);
+    }
+    void set_bias(int op, const In<float>& bias) {
+        const Use use(*this);
+        write_bias(op, Weighted::VALUE, bias);
+    }
+    Floats bias(int op) {
+        const Use use(*this);
+        return read_bias(op, Weighted::VALUE);
+    }
 
     void set_masks(const std::map<int, In<bool>>& masks, const std::string& kernels) {
         const Use use(*this);
@@ -102,6 +125,9 @@ class Bound {
             rule.beta2 = number("beta2");
             rule.eps = number("eps");
             require(rule.beta1 < 1 && rule.beta2 < 1, "adam: beta1 and beta2 must be below 1");
+            // Of a weight without a gradient the step is 0 / eps.
+            require(static_cast<float>(rule.eps) >= std::numeric_limits<float>::min(),
+                    "adam: eps is " + std::to_string(rule.eps) + ", which is zero in float32");
         } else {
             require(false, "optimizer: expected 'sgd' or 'adam', got '" + kind + "'");
         }
@@ -111,14 +137,16 @@ class Bound {
     int slots() const { return network_.rule().slots(); }
 
     Floats state(int op, const std::string& which, int slot) {
+        const Use use(*this);
         check_slot(which, slot);
         return which == "weight" ? read(op, Weighted::SLOT + slot) : read_bias(op, Weighted::SLOT + slot);
     }
 
     void set_state(int op, const std::string& which, int slot, const In<float>& values) {
+        const Use use(*this);
         check_slot(which, slot);
         if (which == "weight") return write(op, Weighted::SLOT + slot, values);
-        write_bias(op, Weighted::SLOT + slot, Vector<float>(values.handle()));
+        write_bias(op, Weighted::SLOT + slot, values);
     }
 
     std::pair<std::size_t, int> train(const Images& images, const Vector<std::uint8_t>& labels,
@@ -130,8 +158,10 @@ class Bound {
         require(order.size() > 0, "order: there is no example");
         require(batch > 0 && batch <= 1 << 24, "batch_size: expected 1 to 16777216, got " + std::to_string(batch));
         require(seeds.size() == 0 || seeds.size() >= rates.size(), "seeds: expected one for each step, or none");
+        check_aligned(rates, "rates");
+        check_aligned(seeds, "seeds");
         for (std::size_t i = 0; i < rates.size(); i++)
-            require(std::isfinite(rates.data()[i]), "rates: step " + std::to_string(i) + " is not finite");
+            if (!std::isfinite(rates.data()[i])) require(false, "rates: step " + std::to_string(i) + " is not finite");
         const Interrupted ask = asked(interrupted);
         const nb::gil_scoped_release release;
         const auto done = network_.train(examples, order.data(), order.size(), static_cast<std::size_t>(batch), first_step,
@@ -173,13 +203,15 @@ class Bound {
 
     nb::dict gradients(const Images& images, const Vector<std::uint8_t>& labels, const Vector<std::int64_t>& indices,
                        std::uint64_t seed) {
+        const Use use(*this);
+        const Examples examples = check_examples(images, labels, indices);
+        require(indices.size() > 0, "indices: there is no example");
+        int failed = -1;
         {
-            const Use use(*this);
-            const Examples examples = check_examples(images, labels, indices);
-            require(indices.size() > 0, "indices: there is no example");
             const nb::gil_scoped_release release;
-            network_.gradients(examples, indices.data(), indices.size(), seed);
+            failed = network_.gradients(examples, indices.data(), indices.size(), seed);
         }
+        require(failed < 0, "the output of operation " + std::to_string(failed) + " is not finite");
         nb::dict found;
         for (int op = 0; op < static_cast<int>(network_.size()); op++) {
             if (!network_.has_layer(op)) continue;
@@ -191,16 +223,22 @@ class Bound {
     }
 
   private:
-    // One caller at a time.
+    // One caller at a time, who computes with the default rounding: another library may have told the thread to
+    // take tiny numbers for zero.
     class Use {
       public:
-        explicit Use(Bound& bound) : bound_(bound) {
+        explicit Use(Bound& bound) : bound_(bound), control_(_mm_getcsr()) {
             if (bound_.used_.exchange(true)) throw std::runtime_error("another thread is using this network");
+            _mm_setcsr(0x1f80);
         }
-        ~Use() { bound_.used_ = false; }
+        ~Use() {
+            _mm_setcsr(control_);
+            bound_.used_ = false;
+        }
 
       private:
         Bound& bound_;
+        const unsigned control_;
     };
 
     static std::vector<OpSpec> specs(const std::vector<Spec>& ops) {
@@ -216,13 +254,19 @@ class Bound {
         };
     }
 
+    static std::string text(const std::vector<std::size_t>& shape) {
+        std::string found;
+        for (const std::size_t size : shape) found += (found.empty() ? "(" : ", ") + std::to_string(size);
+        return found.empty() ? "()" : found + ")";
+    }
+
     template <class Array>
     void check_size(int op, const Array& array, const std::string& what) {
-        const Weighted& layer = network_.layer(op);
-        const std::size_t expected = static_cast<std::size_t>(layer.rows()) * layer.columns();
-        require(array.size() == expected && array.ndim() >= 2 && array.shape(0) == static_cast<std::size_t>(layer.rows()),
-                what + " of operation " + std::to_string(op) + ": expected " + std::to_string(layer.rows()) + " x " +
-                    std::to_string(layer.columns()) + " values, got " + std::to_string(array.size()));
+        std::vector<std::size_t> given;
+        for (std::size_t i = 0; i < array.ndim(); i++) given.push_back(array.shape(i));
+        const std::vector<std::size_t> expected = network_.layer(op).shape();
+        require(given == expected, what + " of operation " + std::to_string(op) + ": expected the shape " + text(expected) +
+                                       ", got " + text(given));
     }
 
     void check_slot(const std::string& which, int slot) {
@@ -231,22 +275,21 @@ class Bound {
     }
 
     Floats read(int op, int which) {
-        const Use use(*this);
         Weighted& layer = network_.layer(op);
         nb::capsule owner;
         auto* found = owned<float>(static_cast<std::size_t>(layer.rows()) * layer.columns(), &owner);
         layer.read(which, found);
-        return Floats(found, {static_cast<std::size_t>(layer.rows()), static_cast<std::size_t>(layer.columns())}, owner);
+        const std::vector<std::size_t> shape = layer.shape();
+        return Floats(found, shape.size(), shape.data(), owner);
     }
 
     void write(int op, int which, const In<float>& values) {
-        const Use use(*this);
         check_size(op, values, "weights");
+        check_aligned(values, "weights");
         network_.layer(op).write(which, values.data());
     }
 
     Floats read_bias(int op, int which) {
-        const Use use(*this);
         Weighted& layer = network_.layer(op);
         require(layer.has_bias(), "operation " + std::to_string(op) + " has no bias");
         nb::capsule owner;
@@ -255,11 +298,11 @@ class Bound {
         return Floats(found, {static_cast<std::size_t>(layer.rows())}, owner);
     }
 
-    void write_bias(int op, int which, const Vector<float>& values) {
-        const Use use(*this);
+    void write_bias(int op, int which, const In<float>& values) {
         Weighted& layer = network_.layer(op);
         require(layer.has_bias(), "operation " + std::to_string(op) + " has no bias");
-        require(values.size() == static_cast<std::size_t>(layer.rows()),
+        check_aligned(values, "bias");
+        require(values.ndim() == 1 && values.size() == static_cast<std::size_t>(layer.rows()),
                 "bias of operation " + std::to_string(op) + ": expected " + std::to_string(layer.rows()) + " values, got " +
                     std::to_string(values.size()));
         std::copy_n(values.data(), layer.rows(), layer.bias(which));
@@ -273,19 +316,23 @@ class Bound {
                 "images: expected (n, " + std::to_string(shape.channels) + ", " + std::to_string(shape.height) + ", " +
                     std::to_string(shape.width) + ")");
         const auto count = static_cast<std::int64_t>(images.shape(0));
-        for (std::size_t i = 0; i < indices.size(); i++)
-            require(indices.data()[i] >= 0 && indices.data()[i] < count,
-                    "index " + std::to_string(indices.data()[i]) + " is not one of " + std::to_string(count) + " examples");
+        check_aligned(indices, "indices");
+        for (std::size_t i = 0; i < indices.size(); i++) {
+            const std::int64_t index = indices.data()[i];
+            if (index < 0 || index >= count)
+                require(false, "index " + std::to_string(index) + " is not one of " + std::to_string(count) + " examples");
+        }
         return {images.data(), nullptr, images.shape(0)};
     }
 
     Examples check_examples(const Images& images, const Vector<std::uint8_t>& labels, const Vector<std::int64_t>& indices) {
         Examples examples = check_images(images, indices);
         require(labels.size() == images.shape(0), "labels: expected one for each image");
-        for (std::size_t i = 0; i < indices.size(); i++)
-            require(labels.data()[indices.data()[i]] < network_.outputs(),
-                    "label " + std::to_string(labels.data()[indices.data()[i]]) + ": the network has " +
-                        std::to_string(network_.outputs()) + " outputs");
+        for (std::size_t i = 0; i < indices.size(); i++) {
+            const int label = labels.data()[indices.data()[i]];
+            if (label >= network_.outputs())
+                require(false, "label " + std::to_string(label) + ": the network has " + std::to_string(network_.outputs()) + " outputs");
+        }
         examples.labels = labels.data();
         return examples;
     }

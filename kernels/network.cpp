@@ -143,14 +143,15 @@ double Network::step_work(std::size_t batch) const {
 }
 
 // Bytes are turned, 16 examples by 16 units, so that examples lie side by side, and then become floats. Lanes
-// without an example hold a black image; their gradients are zero.
+// without an example repeat the first one, so that they are finite where it is; their gradients are zero.
 void Network::load_tile(const Examples& examples, const std::int64_t* indices, int count, bool rows) {
     typedef std::uint8_t Bytes __attribute__((vector_size(16), may_alias, aligned(1)));
     constexpr int SIDE = 16;
     Value& image = *values_.front();
     const int units = image.shape.units();
     const std::uint8_t* from[TILE];
-    for (int k = 0; k < count; k++) from[k] = examples.images + static_cast<std::size_t>(indices[k]) * image_bytes();
+    for (int k = 0; k < TILE; k++)
+        from[k] = examples.images + static_cast<std::size_t>(indices[k < count ? k : 0]) * image_bytes();
     const auto normal = [](const std::uint8_t* bytes, V scale, V shift) {
         return __builtin_convertvector(widen(bytes), V) * scale + shift;
     };
@@ -162,7 +163,6 @@ void Network::load_tile(const Examples& examples, const std::int64_t* indices, i
             Bytes a[SIDE], b[SIDE];
             for (int k = 0; k < SIDE; k++) {
                 a[k] = Bytes{};
-                if (part + k >= count) continue;
                 if (left == SIDE)
                     a[k] = *reinterpret_cast<const Bytes*>(from[part + k] + u);
                 else
@@ -243,8 +243,9 @@ void Network::loss_gradient(const Examples& examples, const std::int64_t* indice
         for (int k = 1; k < classes; k++) largest = larger(largest, load(z + k * TILE + part));
         V sum = zero();
         for (int k = 0; k < classes; k++) {
-            const V e = exponential(load(z + k * TILE + part) - largest);
-            sum += e;
+            const V logit = load(z + k * TILE + part);
+            const V e = exponential(logit - largest);
+            sum += e + (logit - logit);  // NaN where the logit is not finite
             store(dz + k * TILE + part, e);
         }
         for (int k = 0; k < classes; k++) {
@@ -312,15 +313,19 @@ Network::Trained Network::train(const Examples& examples, const std::int64_t* or
     return {done, -1};
 }
 
-void Network::gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed) {
+int Network::gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed) {
     prepare();
-    batch_gradients(examples, indices, count, seed, nullptr, nullptr);
+    return batch_gradients(examples, indices, count, seed, nullptr, nullptr);
 }
 
 bool Network::logits(const Examples& examples, const std::int64_t* indices, std::size_t count, float* found,
                      const Interrupted& interrupted) {
-    prepare();
     Watch watch(interrupted);
+    return logits(examples, indices, count, found, &watch);
+}
+
+bool Network::logits(const Examples& examples, const std::int64_t* indices, std::size_t count, float* found, Watch* watch) {
+    prepare();
     const Value& last = *values_.back();
     try {
         for (std::size_t at = 0; at < count; at += TILE) {
@@ -328,7 +333,7 @@ bool Network::logits(const Examples& examples, const std::int64_t* indices, std:
             load_tile(examples, indices + at, live, false);
             for (const auto& op : ops_) {
                 op->forward(Pass());
-                watch.look();
+                watch->look();
             }
             for (int lane = 0; lane < live; lane++)
                 for (int k = 0; k < outputs(); k++) found[(at + lane) * outputs() + k] = last.data[static_cast<std::size_t>(k) * TILE + lane];
@@ -343,9 +348,10 @@ bool Network::evaluate(const Examples& examples, const std::int64_t* indices, st
                        double* loss_sum, const Interrupted& interrupted) {
     std::vector<float> rows(1024 * static_cast<std::size_t>(outputs()));
     *loss_sum = 0;
+    Watch watch(interrupted);
     for (std::size_t at = 0; at < count; at += 1024) {
         const std::size_t size = std::min<std::size_t>(1024, count - at);
-        if (!logits(examples, indices + at, size, rows.data(), interrupted)) return false;
+        if (!logits(examples, indices + at, size, rows.data(), &watch)) return false;
         for (std::size_t i = 0; i < size; i++) {
             const float* z = rows.data() + i * outputs();
             int best = 0;

@@ -54,8 +54,9 @@ class Network {
     // Predictions (the first of the largest logits) and the summed cross-entropy.
     bool evaluate(const Examples& examples, const std::int64_t* indices, std::size_t count, std::int64_t* predictions,
                   double* loss_sum, const Interrupted& interrupted);
-    // Gradients of the mean cross-entropy, to be read from the layers.
-    void gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed);
+    // Gradients of the mean cross-entropy, to be read from the layers; the operation whose output is not finite
+    // or -1.
+    int gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed);
 
   private:
     class Watch;
@@ -69,6 +70,7 @@ class Network {
     // Gradients of a batch; the failed operation or -1. `update` is handed on in the last tile.
     int batch_gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed,
                         const Update* update, Watch* watch);
+    bool logits(const Examples& examples, const std::int64_t* indices, std::size_t count, float* found, Watch* watch);
     double step_work(std::size_t batch) const;
 
     std::vector<std::unique_ptr<Value>> values_;

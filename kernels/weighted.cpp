@@ -40,6 +40,8 @@ void Weighted::spread(int which) {
 
 void Weighted::read(int which, float* weights) {
     canonical_[which].resize(canonical_[VALUE].size());
+    // A weight that is not in the working form has no gradient; it may have had one under other masks.
+    if (which == GRADIENT) std::fill(canonical_[which].begin(), canonical_[which].end(), 0.f);
     collect(which);
     std::copy(canonical_[which].begin(), canonical_[which].end(), weights);
     // What a dense kernel computes for a pruned weight is nobody's gradient.

@@ -25,6 +25,10 @@ class Weighted : public Op {
     int groups() const { return groups_; }
     int taps() const { return taps_; }
     int columns() const { return groups_ * taps_; }
+    // Of the weights, as torch has them.
+    virtual std::vector<std::size_t> shape() const {
+        return {static_cast<std::size_t>(rows_), static_cast<std::size_t>(groups_)};
+    }
     bool has_bias() const { return has_bias_; }
     bool sparse() const { return sparse_; }
 

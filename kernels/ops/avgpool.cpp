@@ -113,7 +113,7 @@ Shape avgpool_shape(const OpSpec& spec, const Shape& in) {
 
 std::unique_ptr<Op> make_avgpool(const OpSpec& spec, Value& in, Value& out) {
     return std::make_unique<AvgPool>(in, out, sliding_rows(spec, in.shape), sliding_columns(spec, in.shape),
-                                     spec.flag("include_pad"), spec.number("divisor"));
+                                     spec.flag("include_pad"), spec.integer("divisor", -(1 << 24), 1 << 24));
 }
 
 Shape adaptive_avgpool_shape(const OpSpec& spec, const Shape& in) {

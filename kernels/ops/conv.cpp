@@ -128,6 +128,11 @@ class Conv final : public Weighted {
             dense_gradient(pass);
     }
 
+    std::vector<std::size_t> shape() const override {
+        const auto size = [](int n) { return static_cast<std::size_t>(n); };
+        return {size(rows_), size(groups_), size(geometry_.y.kernel), size(geometry_.x.kernel)};
+    }
+
   private:
     const float* source() const { return pads_ ? padded_.data() : in.data.data(); }
     const float* gradient() const { return pool_ ? expanded_.data() : out.gradient.data(); }
