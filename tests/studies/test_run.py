@@ -476,7 +476,7 @@ def test_mask_that_does_not_fit_names_the_layer_and_the_way_out(tmp_path: Path) 
     assert "map: {fc3: fresh}" in reasons[0]
 
 
-@pytest.mark.parametrize(("engine", "duration"), [("torch", "40ep"), ("lanes", "500ep")])
+@pytest.mark.parametrize(("engine", "duration"), [("torch", "40ep"), ("lanes", "4000ep")])
 def test_interrupted_run_with_momentum_and_adam_goes_on_in_a_worker(
     engine: str, duration: str, tmp_path: Path
 ) -> None:
@@ -503,7 +503,7 @@ def test_interrupted_run_with_momentum_and_adam_goes_on_in_a_worker(
 
 
 def test_ctrl_c_in_this_process_leaves_a_checkpoint(tmp_path: Path) -> None:
-    text = TINY.replace("duration: 1ep", "duration: 600ep")
+    text = TINY.replace("duration: 1ep", "duration: 8000ep")
     with Store(tmp_path / "store") as store:
         prepared = Run(parse_study(text), store)
         before = signal.getsignal(signal.SIGINT)
