@@ -15,7 +15,8 @@ Weighted::Weighted(Value& in, Value& out, int rows, int groups, int taps, bool h
     bias_[GRADIENT] = Buffer(padded_rows());
 }
 
-void Weighted::for_each(const std::function<void(std::size_t, std::size_t)>& visit) const {
+template <class Visit>
+void Weighted::for_each(const Visit& visit) const {
     for (std::size_t r = 0; r < live_rows_.size(); r++) {
         const std::size_t row = static_cast<std::size_t>(live_rows_[r]) * columns();
         if (sparse_) {

@@ -6,8 +6,6 @@
 // working form: the live rows and groups as a smaller matrix, or the live weights as a list.
 #pragma once
 
-#include <functional>
-
 #include "gather.h"
 #include "op.h"
 #include "update.h"
@@ -81,7 +79,9 @@ class Weighted : public Op {
 
   private:
     std::size_t padded_rows() const { return (rows_ + CLASSES - 1) / CLASSES * CLASSES; }
-    void for_each(const std::function<void(std::size_t working, std::size_t canonical)>& visit) const;
+    // Calls `visit(place in the working form, place in the order of rows and columns)`.
+    template <class Visit>
+    void for_each(const Visit& visit) const;
     void collect(int which);
     void spread(int which);
 
