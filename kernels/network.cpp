@@ -69,7 +69,6 @@ Network::Network(int channels, int height, int width, std::vector<OpSpec> specs)
         out->shape = kind.shape(spec, in.shape);
         values_.push_back(std::move(out));
         ops_.push_back(kind.make(spec, in, *values_.back()));
-        kinds_.push_back(spec.kind);
         if (Weighted* layer = ops_.back()->weighted()) layers_.push_back(layer);
         // What lies before the first weights needs no gradient.
         values_.back()->wants_gradient = !layers_.empty();

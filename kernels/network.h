@@ -76,7 +76,6 @@ class Network {
     std::vector<std::unique_ptr<Value>> values_;
     std::vector<std::unique_ptr<Op>> ops_;
     std::vector<Weighted*> layers_;
-    std::vector<std::string> kinds_;
     Buffer scale_, shift_;  // by unit of the image
     Rule rule_;
     Kernels kernels_ = Kernels::automatic;
