@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "simd.h"
+#include "buffer.h"
 
 namespace lanes::LANES_ISA {
 
@@ -48,6 +48,8 @@ struct GatherMap {
     // Dense: floats between the weights of one output and the next.
     std::size_t weight_row = 0;
     bool sparse = false;
+    // Dense: the weights of one region in the order in which they are read, made by each call.
+    Buffer packed;
 };
 
 // What happens to a sum before it is stored.
@@ -57,12 +59,12 @@ struct Epilogue {
     const float* gate = nullptr;   // in the layout of y: the result is zero where this is not positive
 };
 
-void gather(const GatherMap& map, const float* x, const float* weights, float* y, const Epilogue& epilogue);
+void gather(GatherMap& map, const float* x, const float* weights, float* y, const Epilogue& epilogue);
 
 // As `gather` for a map with one region, then a max-pool of 2x2 positions. `winner` gets the number of the
 // position (0 to 3, the first of equals), one byte a lane, in the layout of the pooled y. Sums of many taps
 // are made two rows at a time in `rows`, which holds `rows_channel` floats for each output.
-void gather_pooled(const GatherMap& map, const float* x, const float* weights, float* y, std::uint8_t* winner,
+void gather_pooled(GatherMap& map, const float* x, const float* weights, float* y, std::uint8_t* winner,
                    const Epilogue& epilogue, float* rows, std::size_t rows_channel);
 
 // Fills the sparse lists of a map. `value_of(output, tap)` is the index of the live weight or -1; `zero`

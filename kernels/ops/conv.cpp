@@ -10,8 +10,23 @@ namespace {
 // 177 at 0.55 (AVX-512, batch 32). Never decided by timing at run time.
 constexpr double SPARSE_BELOW = 0.45;
 
-// Positions of a strip of a sparse weight gradient: the strip of all input channels stays in the second cache.
+// Positions of a strip of a weight gradient. Sparse: the strip of all input channels stays in the second cache. Dense,
+// with narrow vectors, which make two passes: that of a few channels in the first.
 constexpr int STRIP_POSITIONS = 64;
+
+// Columns of a dense weight gradient between whose strips the partial sums wait: they stay in the second cache.
+constexpr std::size_t PANEL_COLUMNS = 72;
+
+// Floats that a dense weight gradient prefetches ahead. Narrow vectors find their strips in the cache.
+constexpr int AHEAD = HALVES == 1 ? 256 : 0;
+
+// Weights of a sparse weight gradient whose chains run side by side, at most.
+constexpr std::int32_t SIDE_BY_SIDE = 8;
+
+// Some rows of positions.
+struct Strip {
+    int begin, end;
+};
 
 struct Side {  // one of the two directions
     int kernel, stride, before, after, dilation;
@@ -197,13 +212,13 @@ class Conv final : public Weighted {
                             }
                     backward_.regions.push_back(std::move(region));
                 }
+        partial_ = Buffer((sparse_ ? column_.size() : live_rows_.size() * std::min(PANEL_COLUMNS, column_offset_.size())) * CLASSES);
         if (!sparse_) return;
         input_.clear();
         for (const int c : column_) {
             const int tap = c % taps_, ty = tap / x.kernel * y.dilation, tx = tap % x.kernel * x.dilation;
             input_.push_back(c / taps_ * padded_channel + (ty * padded_width_ + tx) * TILE);
         }
-        partial_ = Buffer(column_.size() * CLASSES);
         const auto none = static_cast<std::int32_t>(column_.size());
         list_live(forward_, none, [&](int r, int column) {
             return live_index(live_rows_[r], live_groups_[column / taps_] * taps_ + column % taps_);
@@ -269,7 +284,7 @@ class Conv final : public Weighted {
     // weights. The partial sums of a weight are in HALVES vectors; each is one chain over the positions, which
     // goes on from what `part` holds unless these are the first rows.
     template <int ROWS, int COLUMNS>
-    LANES_INLINE void products(int row_begin, int row_end, const float* const* dy, const float* const* x,
+    LANES_INLINE void products(const Strip& strip, const float* const* dy, const float* const* x,
                                V (*part)[ROWS * COLUMNS]) const {
         const std::size_t x_row = geometry_.y.stride * row_floats(), x_column = static_cast<std::size_t>(geometry_.x.stride) * TILE;
         // At stride 1 a row of positions is one line of lanes.
@@ -282,8 +297,8 @@ class Conv final : public Weighted {
             LANES_UNROLL(16)
             for (int k = 0; k < ROWS; k++)
                 LANES_UNROLL(16)
-                for (int j = 0; j < COLUMNS; j++) sum[k][j] = row_begin == 0 ? zero() : part[half][k * COLUMNS + j];
-            for (int row = row_begin; row < row_end; row++)
+                for (int j = 0; j < COLUMNS; j++) sum[k][j] = strip.begin == 0 ? zero() : part[half][k * COLUMNS + j];
+            for (int row = strip.begin; row < strip.end; row++)
                 for (int column = 0; column < columns; column++) {
                     const std::size_t from = row * x_row + column * x_column;
                     const std::size_t d_from = (static_cast<std::size_t>(row) * width_ + column) * TILE;
@@ -293,11 +308,14 @@ class Conv final : public Weighted {
                         for (int k = 0; k < ROWS; k++) {
                             d[k] = load(dy[k] + d_from + l);
                             if (WIDTH == 8) LANES_PIN(d[k]);  // with few registers GCC loads it again each time
+                            if (AHEAD > 0 && ROWS > 1) __builtin_prefetch(dy[k] + d_from + l + AHEAD);
                         }
                         LANES_UNROLL(16)
                         for (int j = 0; j < COLUMNS; j++) {
                             V value = load(x[j] + from + l);
                             if (ROWS > 1) LANES_PIN(value);
+                            // The taps of one row of the kernel read nearly the same.
+                            if (AHEAD > 0 && ROWS > 1 && j % 3 == 2) __builtin_prefetch(x[j] + from + l + AHEAD);
                             LANES_UNROLL(16)
                             for (int k = 0; k < ROWS; k++) sum[k][j] = fma(d[k], value, sum[k][j]);
                         }
@@ -325,59 +343,60 @@ class Conv final : public Weighted {
         }
     }
 
+    // The partial sums of a block of weights wait in memory between strips of rows. Returns where the next ones wait.
     template <int ROWS, int COLUMNS>
-    LANES_NOINLINE void dense_block(const Pass& pass, std::size_t row, std::size_t column) {
+    LANES_NOINLINE float* dense_block(const Pass& pass, const Strip& strip, std::size_t row, std::size_t column, float* waiting) {
         const std::size_t channel = gradient_channel();
         const float *dy[ROWS], *x[COLUMNS];
         for (int k = 0; k < ROWS; k++) dy[k] = gradient() + live_rows_[row + k] * channel;
         for (int j = 0; j < COLUMNS; j++) x[j] = source() + column_offset_[column + j];
-        V part[HALVES][ROWS * COLUMNS];
-        // Narrow vectors make two passes: over few rows at a time, so that the second finds them in the first cache.
-        const int step = HALVES == 1 ? height_ : std::max(1, TILE / width_);
-        for (int from = 0; from < height_; from += step)
-            products<ROWS, COLUMNS>(from, std::min(height_, from + step), dy, x, part);
-        float sums[ROWS * COLUMNS + WIDTH];
-        add_up<ROWS * COLUMNS>(part, sums);
-        for (int k = 0; k < ROWS; k++)
-            for (int j = 0; j < COLUMNS; j++) {
-                float& total = working_[GRADIENT][(row + k) * stride_ + column + j];
-                total = (pass.first ? 0.f : total) + sums[k * COLUMNS + j];
-            }
+        auto* part = reinterpret_cast<V(*)[ROWS * COLUMNS]>(waiting);
+        products<ROWS, COLUMNS>(strip, dy, x, part);
+        if (strip.end == height_) {
+            float sums[ROWS * COLUMNS + WIDTH];
+            add_up<ROWS * COLUMNS>(part, sums);
+            for (int k = 0; k < ROWS; k++)
+                for (int j = 0; j < COLUMNS; j++) {
+                    float& total = working_[GRADIENT][(row + k) * stride_ + column + j];
+                    total = (pass.first ? 0.f : total) + sums[k * COLUMNS + j];
+                }
+        }
+        return waiting + ROWS * COLUMNS * CLASSES;
     }
 
     template <int ROWS, int COLUMNS>
-    void dense_rows(const Pass& pass, std::size_t row) {
-        const std::size_t columns = column_offset_.size();
-        std::size_t column = 0;
-        for (; column + COLUMNS <= columns; column += COLUMNS) dense_block<ROWS, COLUMNS>(pass, row, column);
-        for (; column + 3 <= columns; column += 3) dense_block<ROWS, 3>(pass, row, column);
-        for (; column < columns; column++) dense_block<ROWS, 1>(pass, row, column);
+    float* dense_rows(const Pass& pass, const Strip& strip, std::size_t row, std::size_t column, std::size_t end, float* waiting) {
+        for (; column + COLUMNS <= end; column += COLUMNS) waiting = dense_block<ROWS, COLUMNS>(pass, strip, row, column, waiting);
+        for (; column + 3 <= end; column += 3) waiting = dense_block<ROWS, 3>(pass, strip, row, column, waiting);
+        for (; column < end; column++) waiting = dense_block<ROWS, 1>(pass, strip, row, column, waiting);
+        return waiting;
     }
 
     void dense_gradient(const Pass& pass) {
-        const std::size_t rows = live_rows_.size();
-        std::size_t row = 0;
-        if (WIDTH == 16 && rows % 3 != 0)
-            for (; row + 4 <= rows; row += 4) dense_rows<4, 6>(pass, row);
-        for (; row + 3 <= rows; row += 3) dense_rows<3, WIDTH == 16 ? 9 : 4>(pass, row);
-        for (; row < rows; row++) dense_rows<1, WIDTH == 16 ? 9 : 4>(pass, row);
+        const std::size_t rows = live_rows_.size(), columns = column_offset_.size();
+        const int step = HALVES == 1 ? height_ : std::max(1, STRIP_POSITIONS / width_);
+        for (std::size_t column = 0; column < columns; column += PANEL_COLUMNS)
+            for (int from = 0; from < height_; from += step) {
+                const Strip strip{from, std::min(height_, from + step)};
+                const std::size_t end = std::min(columns, column + PANEL_COLUMNS);
+                float* waiting = partial_.data();
+                std::size_t row = 0;
+                if (WIDTH == 16 && rows % 3 != 0)
+                    for (; row + 4 <= rows; row += 4) waiting = dense_rows<4, 6>(pass, strip, row, column, end, waiting);
+                for (; row + 3 <= rows; row += 3)
+                    waiting = dense_rows<3, WIDTH == 16 ? 9 : 4>(pass, strip, row, column, end, waiting);
+                for (; row < rows; row++)
+                    waiting = dense_rows<1, WIDTH == 16 ? 9 : 4>(pass, strip, row, column, end, waiting);
+            }
     }
 
     template <int COUNT>
-    LANES_NOINLINE void sparse_block(const Pass& pass, const float* dy, std::int32_t at, int row_begin, int row_end) {
+    LANES_NOINLINE void sparse_block(const Pass& pass, const Strip& strip, const float* dy, std::int32_t at) {
         const float* x[COUNT];
         for (int k = 0; k < COUNT; k++) x[k] = source() + input_[at + k];
-        // Between strips the partial sums wait in memory.
-        V part[HALVES][COUNT];
-        float* const waiting = partial_.data() + static_cast<std::size_t>(at) * CLASSES;
-        for (int half = 0; half < HALVES && row_begin > 0; half++)
-            for (int k = 0; k < COUNT; k++) part[half][k] = load(waiting + k * CLASSES + half * WIDTH);
-        products<1, COUNT>(row_begin, row_end, &dy, x, part);
-        if (row_end < height_) {
-            for (int half = 0; half < HALVES; half++)
-                for (int k = 0; k < COUNT; k++) store(waiting + k * CLASSES + half * WIDTH, part[half][k]);
-            return;
-        }
+        auto* part = reinterpret_cast<V(*)[COUNT]>(partial_.data() + static_cast<std::size_t>(at) * CLASSES);
+        products<1, COUNT>(strip, &dy, x, part);
+        if (strip.end < height_) return;
         float sums[COUNT + WIDTH];
         add_up<COUNT>(part, sums);
         for (int k = 0; k < COUNT; k++) {
@@ -386,20 +405,37 @@ class Conv final : public Weighted {
         }
     }
 
+    void sparse_some(int count, const Pass& pass, const Strip& strip, const float* dy, std::int32_t at) {
+        static_assert(SIDE_BY_SIDE == 8);
+        switch (count) {
+            case 1: return sparse_block<1>(pass, strip, dy, at);
+            case 2: return sparse_block<2>(pass, strip, dy, at);
+            case 3: return sparse_block<3>(pass, strip, dy, at);
+            case 4: return sparse_block<4>(pass, strip, dy, at);
+            case 5: return sparse_block<5>(pass, strip, dy, at);
+            case 6: return sparse_block<6>(pass, strip, dy, at);
+            case 7: return sparse_block<7>(pass, strip, dy, at);
+            default: return sparse_block<8>(pass, strip, dy, at);
+        }
+    }
+
     // Strips of rows outside, so that large maps are read once from far memory and not once for each weight.
     void sparse_gradient(const Pass& pass) {
         const std::size_t channel = gradient_channel();
         const int step = std::max(1, STRIP_POSITIONS / width_);
-        for (int row = 0; row < height_; row += step) {
-            const int end_row = std::min(height_, row + step);
+        for (int from = 0; from < height_; from += step) {
+            const Strip strip{from, std::min(height_, from + step)};
             for (std::size_t r = 0; r < live_rows_.size(); r++) {
                 const float* dy = gradient() + live_rows_[r] * channel;
+                // Blocks of nearly equal size: each is as long as its few chains take, so a small last one costs as much
+                // as a full one.
                 std::int32_t at = row_start_[r];
                 const std::int32_t end = row_start_[r + 1];
-                for (; at + 8 <= end; at += 8) sparse_block<8>(pass, dy, at, row, end_row);
-                for (; at + 4 <= end; at += 4) sparse_block<4>(pass, dy, at, row, end_row);
-                for (; at + 2 <= end; at += 2) sparse_block<2>(pass, dy, at, row, end_row);
-                for (; at < end; at++) sparse_block<1>(pass, dy, at, row, end_row);
+                for (std::int32_t blocks = (end - at + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE; blocks > 0; blocks--) {
+                    const std::int32_t count = (end - at) / blocks;
+                    sparse_some(count, pass, strip, dy, at);
+                    at += count;
+                }
             }
         }
     }
@@ -411,7 +447,7 @@ class Conv final : public Weighted {
     int padded_height_, padded_width_;
     Shape padded_shape_{};  // of the input with its padding
     Buffer padded_, pooled_rows_, expanded_;
-    Buffer partial_;                    // sparse: partial sums of the weight gradient
+    Buffer partial_;                    // partial sums of the weight gradient
     std::vector<std::int32_t> input_;   // sparse: by live weight where it reads the padded input
     std::vector<std::uint8_t> winner_;
     std::vector<std::int32_t> column_offset_;
