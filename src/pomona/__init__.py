@@ -9,6 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pomona.core.step import Step as Step
+    from pomona.graph.custom import probe as probe
+    from pomona.graph.custom import recipe as recipe
+    from pomona.graph.given import Given as Given
+    from pomona.graph.given import Made as Made
+    from pomona.graph.growth import adopt as adopt
+    from pomona.graph.growth import apply as apply
+    from pomona.graph.growth import measure as measure
+    from pomona.graph.nodes import Graph as Graph
+    from pomona.studies.compute import Computed as Computed
+    from pomona.studies.compute import compute as compute
     from pomona.studies.modules import load_module as load_module
     from pomona.studies.results import Results as Results
     from pomona.studies.results import load_results as load_results
@@ -20,23 +31,45 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Computed": "pomona.studies.compute",
+    "Given": "pomona.graph.given",
+    "Graph": "pomona.graph.nodes",
+    "Made": "pomona.graph.given",
     "Results": "pomona.studies.results",
+    "Step": "pomona.core.step",
     "Study": "pomona.studies.study",
+    "adopt": "pomona.graph.growth",
+    "apply": "pomona.graph.growth",
+    "compute": "pomona.studies.compute",
     "load_module": "pomona.studies.modules",
     "load_results": "pomona.studies.results",
     "load_study": "pomona.studies.study",
+    "measure": "pomona.graph.growth",
     "parse_study": "pomona.studies.study",
+    "probe": "pomona.graph.custom",
+    "recipe": "pomona.graph.custom",
     "run": "pomona.studies.run",
 }
 
 __all__ = [
+    "Computed",
+    "Given",
+    "Graph",
+    "Made",
     "Results",
+    "Step",
     "Study",
     "__version__",
+    "adopt",
+    "apply",
+    "compute",
     "load_module",
     "load_results",
     "load_study",
+    "measure",
     "parse_study",
+    "probe",
+    "recipe",
     "run",
 ]
 

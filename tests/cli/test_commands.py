@@ -268,7 +268,7 @@ def test_store_of_a_newer_version_is_refused_and_left_alone(place: Path, tmp_pat
     done = pomona("run", "tiny.yaml", cwd=tmp_path)
     assert done.returncode == 1
     assert "format 99" in done.stderr
-    assert "reads format 1" in done.stderr
+    assert "reads format 2" in done.stderr
     assert (store / "ledger.sqlite").read_bytes() == before
 
 

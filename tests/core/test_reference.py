@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import pytest
 
 from pomona.core import reference
 from pomona.core.errors import InputError
-from pomona.core.reference import Reference, is_reference, user_traceback
+from pomona.core.reference import WHOLE, Reference, importing, is_reference, user_traceback
 
 NET = '''
 """A file of the user's."""
@@ -282,6 +283,29 @@ def test_digest_reaches(tmp_path: Path, case: str) -> None:
     assert digest_of(tmp_path) != before
 
 
+def test_text_is_what_the_digest_is_made_from(folder: Path) -> None:
+    found = Reference.parse("mine.py:net", folder)
+    text = found.text()
+    assert hashlib.sha256(text.encode()).hexdigest() == found.digest()
+    parts = dict(part.split("\n", 1) for part in text.split("\0") if part)
+    assert set(parts) >= {"net", "helper", "block", "inner", "WIDTH"}
+    assert parts["net"] == "def net(width=WIDTH):\n    return block(helper(width))\n"
+
+
+def test_digest_is_golden(folder: Path) -> None:
+    """A change here gives another key to every state that rests on a user's function."""
+    assert digest_of(folder) == "adb6726dabc90abec7b6f1e1a3609487e63d64a02b0666b8bf965aeb75d1f5e0"
+
+
+def test_whole_file_is_all_of_its_definitions(folder: Path) -> None:
+    found = Reference(folder.resolve() / "mine.py", WHOLE)
+    before = found.digest()
+    assert "def unrelated" in found.text()
+    edit(folder, "mine.py", "OTHER = 5", "OTHER = 6")
+    assert found.digest() != before
+    assert not is_reference(f"mine.py:{WHOLE}")
+
+
 def test_digest_recursion_and_import_cycles_end(tmp_path: Path) -> None:
     write(tmp_path, "mine.py", "import other\ndef net(n): return net(n - 1) if n else other.back(n)\n")
     write(
@@ -342,6 +366,35 @@ def test_load_two_folders_with_modules_of_the_same_name(tmp_path: Path) -> None:
         write(tmp_path, f"{name}/same.py", f"def f(): return {value}\n")
     a, b = (Reference.parse("mine.py:net", tmp_path / name) for name in "ab")
     assert (a.load()(), b.load()(), a.load()()) == (1, 2, 1)
+
+
+def test_load_anew_runs_an_unchanged_file_again(folder: Path) -> None:
+    found = Reference.parse("mine.py:net", folder)
+    first = found.load()
+    assert found.load() is first
+    assert found.load(anew=True) is not first
+
+
+def test_importing_says_which_file_this_thread_imports(folder: Path) -> None:
+    text = "from pomona.core.reference import importing\nFOUND = importing()\ndef net(): return FOUND\n"
+    path = write(folder, "mine.py", text).resolve()
+    assert importing() is None
+    assert Reference.parse("mine.py:net", folder).load()() == path
+    assert importing() is None
+    write(folder, "mine.py", "raise KeyError\ndef net(): pass\n")
+    with pytest.raises(InputError):
+        Reference.parse("mine.py:net", folder).load()
+    assert importing() is None
+
+
+def test_load_passes_on_what_a_declaration_is_told(folder: Path) -> None:
+    write(
+        folder,
+        "mine.py",
+        "from pomona.core.errors import InputError\nraise InputError('do so')\ndef net(): pass\n",
+    )
+    with pytest.raises(InputError, match=r"^do so$"):
+        Reference.parse("mine.py:net", folder).load()
 
 
 def test_load_a_users_module_never_shadows_a_library(tmp_path: Path) -> None:

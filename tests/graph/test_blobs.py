@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
+import json
 import os
-import uuid
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -13,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pomona.core.errors import StoreError, StoreWriteError
+from pomona.core.errors import BlobLost, StoreError, StoreWriteError
 from pomona.graph.blobs import BlobStore, pack, tensor_digest, unpack, write_atomically
 
 WEIGHTS = {
@@ -126,16 +133,40 @@ def test_read_finds_any_changed_byte(
     content = bytearray(_whole)
     content[position] ^= change
     blobs.path(digest).write_bytes(content)
-    with pytest.raises(StoreError, match=f"blob {digest[:12]} is corrupt: .* has the SHA-256"):
+    where = re.escape(str(blobs.path(digest)))
+    with pytest.raises(BlobLost, match=f"blob {digest[:12]} is corrupt: {where} has ") as caught:
         blobs.read(digest)
+    assert caught.value.digest == digest
+    assert (
+        blobs.check(digest)
+        == f"blob {digest[:12]} is corrupt: {blobs.path(digest)} has the SHA-256 "
+        + (hashlib.sha256(content).hexdigest()[:12])
+    )
 
 
-@pytest.mark.parametrize("size", [0, 1, 8, 100, len(_whole) - 1])
-def test_read_finds_a_truncated_file(blobs: BlobStore, size: int) -> None:
+def test_read_finds_every_other_length(blobs: BlobStore) -> None:
     digest = blobs.write(WEIGHTS, {"x": 1}).digest
-    os.truncate(blobs.path(digest), size)
-    with pytest.raises(StoreError, match="is corrupt"):
-        blobs.read(digest)
+    for content in (*(_whole[:size] for size in range(len(_whole))), _whole + b"\0", b"\0" + _whole):
+        blobs.path(digest).write_bytes(content)
+        for size_bytes in (None, len(_whole)):
+            with pytest.raises(BlobLost, match=f"is corrupt: .* has {len(content)} bytes, "):
+                blobs.read(digest, size_bytes)
+        assert "is corrupt" in (blobs.check(digest) or "")
+
+
+def test_read_of_a_size_that_is_known(blobs: BlobStore) -> None:
+    blob = blobs.write(WEIGHTS, {"x": 1})
+    assert blobs.read(blob.digest, blob.size_bytes)[1] == {"x": 1}
+    with pytest.raises(BlobLost, match=f"has {len(_whole)} bytes, expected {len(_whole) + 1}"):
+        blobs.read(blob.digest, blob.size_bytes + 1)
+
+
+def test_read_takes_no_memory_for_a_file_that_has_grown(blobs: BlobStore) -> None:
+    """Of a terabyte, all of it a hole, only the header is read."""
+    blob = blobs.write(WEIGHTS)
+    os.truncate(blobs.path(blob.digest), 1 << 40)
+    with pytest.raises(BlobLost, match=f"has {1 << 40} bytes, not as many as its header says"):
+        blobs.read(blob.digest)
 
 
 def test_read_a_missing_file_says_where_it_should_be(blobs: BlobStore) -> None:
@@ -146,14 +177,128 @@ def test_read_a_missing_file_says_where_it_should_be(blobs: BlobStore) -> None:
 
 def test_read_a_folder_in_its_place(blobs: BlobStore) -> None:
     blobs.path("ab" * 32).mkdir(parents=True)
-    with pytest.raises(StoreError, match=r"blob abababababab cannot be read from .*: Is a directory"):
-        blobs.read("ab" * 32)
+    for look in (blobs.read, blobs.check):
+        with pytest.raises(StoreError, match=r"blob abababababab cannot be read from .*: Is a directory"):
+            look("ab" * 32)
+    with pytest.raises(StoreWriteError, match=r"blob abababababab cannot be removed from .*: Is a directory"):
+        blobs.remove("ab" * 32)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x01" * 40, _whole[:50], b"\x02\0\0\0\0\0\0\0{}"])
-def test_unpack_refuses_what_is_no_file_of_tensors(content: bytes) -> None:
+def test_read_no_link_and_no_pipe_in_its_place(blobs: BlobStore, tmp_path: Path) -> None:
+    digest = blobs.write(WEIGHTS, {"x": 1}).digest
+    path, elsewhere = blobs.path(digest), tmp_path / "elsewhere"
+    path.rename(elsewhere)
+
+    def link(to: Path) -> Callable[[], None]:
+        return lambda: path.symlink_to(to)
+
+    for make, what in (
+        (link(elsewhere), "is a link, not a file"),
+        (link(Path("/dev/zero")), "is a link, not a file"),
+        (link(path), "is a link, not a file"),
+        (lambda: os.mkfifo(path), "is not a file"),
+    ):
+        make()
+        text = f"blob {digest[:12]} is corrupt: {path} {what}"
+        with pytest.raises(BlobLost) as caught:
+            blobs.read(digest)
+        assert (str(caught.value), blobs.check(digest)) == (text, text)
+        assert blobs.scan() == {}
+        # What may not be there is in nobody's way.
+        assert blobs.write(WEIGHTS, {"x": 1}).digest == digest
+        assert blobs.check(digest) is None
+        blobs.remove(digest)
+        assert not os.path.lexists(path)
+    assert elsewhere.read_bytes() == _whole
+
+
+def test_read_without_permission_says_so(blobs: BlobStore) -> None:
+    """It may be whole, so nothing more is said of it. The superuser is stopped by a folder that is none."""
+    digest = blobs.write(WEIGHTS).digest
+    folder = blobs.path(digest).parent
+    reason = "Permission denied"
+    if os.geteuid():
+        folder.chmod(0)
+    else:
+        folder.rename(folder.with_name("gone"))
+        folder.write_text("a file")
+        reason = "Not a directory"
+    for look in (blobs.read, blobs.check):
+        with pytest.raises(
+            StoreError, match=f"blob {digest[:12]} cannot be read from .*: {reason}"
+        ) as caught:
+            look(digest)
+        assert not isinstance(caught.value, BlobLost)
+    folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "ab", "AB" * 32, "../" + "a" * 61, "a" * 63 + "\0", "a" * 64 + "\n", 7]
+)
+def test_path_of_what_is_no_digest_is_refused(blobs: BlobStore, digest: Any) -> None:
+    for look in (blobs.path, blobs.read, blobs.check, blobs.remove):
+        with pytest.raises(StoreError, match=r"names no blob of .*: expected 64 hex digits"):
+            look(digest)
+
+
+def tensors(header: object, data: bytes = b"") -> bytes:
+    """A file of tensors as somebody else might write one."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def one(dtype: str, shape: list[int], begin: int, end: int, data: bytes) -> bytes:
+    about = {"__metadata__": {"pomona": "{}"}}
+    return tensors({**about, "w": {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}}, data)
+
+
+BAD = {
+    "nothing": b"",
+    "noise": b"\x01" * 40,
+    "part": _whole[:50],
+    "no description": tensors({}),
+    "no header": tensors(b""),
+    "header longer than the file": (1 << 20).to_bytes(8, "little") + b"{}",
+    "header of 2**63 bytes": (1 << 63).to_bytes(8, "little") + b"{}",
+    "header of 2**64 - 1 bytes": b"\xff" * 8 + b"{}",
+    "2**60 numbers": one("F32", [1 << 60], 0, 4, b"abcd"),
+    "2**64 bytes, which overflow to none": one("F32", [1 << 62], 0, 0, b""),
+    "sides whose product overflows": one("F32", [1 << 32, 1 << 32], 0, 0, b""),
+    "none of 2**62": one("F32", [0, 1 << 62], 0, 0, b""),
+    "a hundred sides": one("F32", [1] * 100, 0, 4, b"abcd"),
+    "a negative side": one("F32", [-2], 0, 8, b"x" * 8),
+    "an end beyond the file": one("F32", [200], 0, 800, b"x" * 8),
+    "an end before the beginning": one("F32", [0], 8, 0, b"x" * 8),
+    "a gap": one("F32", [1], 4, 8, b"x" * 8),
+    "bytes after the end": one("F32", [1], 0, 4, b"x" * 8),
+    "overlapping tensors": tensors(
+        {
+            "__metadata__": {"pomona": "{}"},
+            "v": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+            "w": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+        },
+        b"x" * 12,
+    ),
+    "a type that NumPy lacks": one("BF16", [2], 0, 4, b"abcd"),
+    "a type that nobody has": one("X", [2], 0, 4, b"abcd"),
+    "a name of no characters": tensors(b'{"\xff":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"x"),
+    "a header without end": tensors(b'{"a":' + b"[" * 200_000),
+    "a description without end": tensors({"__metadata__": {"pomona": "[" * 200_000}}),
+    "a description that is a list": tensors({"__metadata__": {"pomona": "[]"}}),
+    "a number of 5000 digits": tensors({"__metadata__": {"pomona": "1" * 5000}}),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_unpack_refuses_what_is_no_file_of_tensors(blobs: BlobStore, what: str) -> None:
     with pytest.raises(StoreError, match="not a file of tensors as stored here"):
-        unpack(content)
+        unpack(BAD[what])
+    # Also where its name is right, as in a store from somebody else.
+    digest = hashlib.sha256(BAD[what]).hexdigest()
+    write_atomically(blobs.path(digest), BAD[what], blobs.temporary)
+    assert blobs.check(digest) is None
+    with pytest.raises(StoreError, match=r"not a file of tensors as stored here|is corrupt: "):
+        blobs.read(digest)
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
@@ -174,20 +319,15 @@ def test_write_on_a_full_disk_says_so_and_leaves_nothing(
     assert blobs.read(blobs.write(WEIGHTS).digest)[0].keys() == WEIGHTS.keys()
 
 
-def test_write_on_a_disk_that_fills_in_the_middle_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The draft is a link to a device without room, so that the kernel itself reports it."""
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full here")
-    monkeypatch.setattr("pomona.graph.blobs.uuid.uuid4", lambda: uuid.UUID(int=0))
-    draft = tmp_path / "tmp" / "a.bin.00000000"
-    draft.parent.mkdir()
-    draft.symlink_to("/dev/full")
-    with pytest.raises(StoreWriteError, match="the disk is full"):
-        write_atomically(tmp_path / "a.bin", b"x" * 100, tmp_path / "tmp")
-    assert not draft.is_symlink()
-    assert not (tmp_path / "a.bin").exists()
+def test_write_that_the_kernel_ends_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(StoreWriteError, match=r"a\.bin could not be written: File too large"):
+            write_atomically(tmp_path / "a.bin", b"x" * 10_000, tmp_path / "tmp")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("part", ["blobs", "tmp", "."])
@@ -211,3 +351,152 @@ def test_write_keeps_the_old_file_when_the_new_one_fails(
         write_atomically(target, b"new", tmp_path / "tmp")
     assert target.read_bytes() == b"old"
     assert not any((tmp_path / "tmp").iterdir())
+
+
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every file and folder that is synced from here on."""
+    found: list[Path] = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        found.append(Path(f"/proc/self/fd/{handle}").readlink())
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+def test_write_syncs_the_file_then_every_name_on_its_path(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = synced(monkeypatch)
+    path = blobs.path(blobs.write(WEIGHTS).digest)
+    assert [p for p in found if p.parent != blobs.temporary] == [
+        blobs.folder.parent,
+        blobs.folder,
+        blobs.blobs,
+        path.parent,
+    ]
+    assert [p.name.rpartition(".")[0] for p in found if p.parent == blobs.temporary] == [path.name]
+    assert found.index(path.parent) == len(found) - 1
+
+
+def test_write_of_what_is_there_syncs_its_name(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that renamed it may have been killed before it came to that."""
+    path = blobs.path(blobs.write(WEIGHTS).digest)
+    found = synced(monkeypatch)
+    blobs.write(WEIGHTS)
+    assert found == [path.parent]
+
+
+def test_write_syncs_a_folder_that_another_process_made(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(pack(WEIGHTS)).hexdigest()
+    blobs.path(digest).parent.mkdir(parents=True)
+    found = synced(monkeypatch)
+    assert blobs.write(WEIGHTS).digest == digest
+    assert blobs.blobs in found
+    assert blobs.path(digest).parent in found
+
+
+def draft(blobs: BlobStore, name: str, size: int = 5, age_seconds: float = 3600) -> Path:
+    blobs.temporary.mkdir(parents=True, exist_ok=True)
+    path = blobs.temporary / name
+    path.write_bytes(b"x" * size)
+    when = time.time() - age_seconds
+    os.utime(path, (when, when))
+    return path
+
+
+def test_sweep_removes_old_drafts_that_nobody_holds(blobs: BlobStore) -> None:
+    assert (blobs.drafts(), blobs.sweep()) == ({}, 0)
+    gone = [draft(blobs, "a", 5), draft(blobs, "b", 0), draft(blobs, "c", 7, age_seconds=-3600)]
+    young, held = draft(blobs, "d", age_seconds=10), draft(blobs, "e")
+    (blobs.temporary / "folder").mkdir()
+    (blobs.temporary / "link").symlink_to(young)
+    with open(held, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert blobs.drafts() == dict(zip(gone, (5, 0, 7), strict=True))
+        assert blobs.sweep() == 3
+        assert [path for path in (*gone, young, held) if path.exists()] == [young, held]
+    assert blobs.sweep() == 1
+    assert sorted(path.name for path in blobs.temporary.iterdir()) == ["d", "folder", "link"]
+
+
+def test_sweep_leaves_the_draft_of_a_writer_that_takes_long(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Swept from another process while the file is written, synced and renamed, however old it is."""
+    code = f"from pathlib import Path; from pomona.graph.blobs import BlobStore; print(BlobStore(Path({str(blobs.folder)!r})).sweep())"
+    swept: list[str] = []
+
+    def slowly(real: Callable[..., None]) -> Callable[..., None]:
+        def act(*arguments: Any) -> None:
+            for path in blobs.temporary.iterdir():
+                os.utime(path, (0, 0))
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            swept.append(done.stdout.strip())
+            real(*arguments)
+
+        return act
+
+    blobs.write({"another": np.zeros(1)})
+    monkeypatch.setattr(os, "fsync", slowly(os.fsync))
+    monkeypatch.setattr(os, "replace", slowly(os.replace))
+    digest = blobs.write(WEIGHTS).digest
+    assert len(swept) >= 3
+    assert set(swept) == {"0"}
+    assert blobs.check(digest) is None
+
+
+def test_write_goes_on_when_its_draft_was_taken_for_abandoned(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between making the file and holding it, for longer than a file may lie there unheld."""
+    lock, removed = fcntl.flock, []
+
+    def late(file: IO[bytes], how: int) -> None:
+        if not removed:
+            os.utime(file.name, (0, 0))
+            removed.append(file.name)
+            assert blobs.sweep() == 1
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    digest = blobs.write(WEIGHTS).digest
+    assert len(removed) == 1
+    assert blobs.check(digest) is None
+    assert not any(blobs.temporary.iterdir())
+
+
+def test_scan_lists_blobs_and_nothing_else(blobs: BlobStore) -> None:
+    assert blobs.scan() == {}
+    written = [blobs.write({"w": np.full(i, 1.0)}) for i in range(20)]
+    folder = blobs.path(written[0].digest).parent
+    other = "00" if folder.name != "00" else "01"
+    (blobs.blobs / "a file").write_text("")
+    (folder / "notes.txt").write_text("")
+    (folder / f"{written[0].digest}.safetensors.bak").write_text("")
+    (folder / f"{other}{'a' * 62}.safetensors").write_text("in the wrong folder")
+    (folder / f"{folder.name}{'b' * 62}.safetensors").mkdir()
+    (folder / f"{folder.name}{'c' * 62}.safetensors").symlink_to(blobs.path(written[0].digest))
+    assert blobs.scan() == {blob.digest: blob.size_bytes for blob in written}
+    blobs.remove(written[0].digest)
+    blobs.remove(written[0].digest)
+    assert blobs.scan() == {blob.digest: blob.size_bytes for blob in written[1:]}
+
+
+def test_scan_of_a_folder_that_is_none_says_so(blobs: BlobStore) -> None:
+    blobs.folder.mkdir()
+    blobs.blobs.write_text("a file")
+    with pytest.raises(StoreError, match="blobs cannot be read: Not a directory"):
+        blobs.scan()
+
+
+def test_check_says_what_is_wrong(blobs: BlobStore) -> None:
+    digest = blobs.write(WEIGHTS).digest
+    assert blobs.check(digest) is None
+    assert (
+        blobs.check("ab" * 32) == f"blob abababababab is missing: expected the file {blobs.path('ab' * 32)}"
+    )

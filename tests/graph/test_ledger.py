@@ -161,7 +161,7 @@ def test_outputs_and_facts_of_many_states(ledger: Ledger) -> None:
     ledger.plan(states, [])
     with ledger.transaction() as write:
         rows = [(s.key, "weights", f"d{i}", i, "{}") for i, s in enumerate(states)]
-        write.executemany("INSERT INTO outputs VALUES (?,?,?,?,?)", rows)
+        write.executemany("INSERT INTO outputs VALUES (?,?,?,?,?,NULL)", rows)
     found = ledger.outputs(s.key for s in states)
     assert [found[s.key]["weights"].digest for s in states] == [f"d{i}" for i in range(1203)]
     assert len(ledger.facts(s.key for s in states)) == 1203

@@ -50,3 +50,43 @@ def test_masks_that_are_missing_are_refused() -> None:
     _, about = pack_masks({"w": np.ones(3, dtype=bool)}, {"w": "linear"})
     with pytest.raises(StoreError, match=r"mask of 'w': the stored bits do not fit the shape \(3,\)"):
         unpack_masks({}, about)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [([1 << 32, 1 << 32], 0), ([1 << 61, 8], 0), ([1 << 70, 0], 0), ([1] * 70, 1)],
+)
+def test_masks_of_a_shape_that_no_array_has_are_refused(shape: list[int], size: int) -> None:
+    """Products that overflow to 0 among them."""
+    arrays = {"w": np.zeros(size, np.uint8)}
+    about = {"layers": [{"name": "w", "shape": shape, "kind": "linear"}]}
+    with pytest.raises(StoreError, match="mask of 'w': the stored bits do not fit the shape"):
+        unpack_masks(arrays, about)
+
+
+@pytest.mark.parametrize(
+    "bits", [np.zeros(1), np.zeros((1, 1), np.uint8), np.zeros(2, np.uint8), np.zeros(1, bool)]
+)
+def test_masks_of_other_numbers_are_refused(bits: np.ndarray) -> None:
+    about = {"layers": [{"name": "w", "shape": [3], "kind": "linear"}]}
+    with pytest.raises(StoreError, match="mask of 'w': the stored bits do not fit the shape"):
+        unpack_masks({"w": bits}, about)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {},
+        {"layers": 3},
+        {"layers": ["w"]},
+        {"layers": [{"name": "w", "shape": [3]}]},
+        {"layers": [{"name": ["w"], "shape": [3], "kind": "linear"}]},
+        {"layers": [{"name": "w", "shape": "3", "kind": "linear"}]},
+        {"layers": [{"name": "w", "shape": [3.0], "kind": "linear"}]},
+        {"layers": [{"name": "w", "shape": [-3], "kind": "linear"}]},
+        {"layers": [{"name": "w", "shape": [3], "kind": None}]},
+    ],
+)
+def test_masks_without_a_description_are_refused(about: dict[str, object]) -> None:
+    with pytest.raises(StoreError, match="lacks the name, shape and kind of each layer"):
+        unpack_masks({"w": np.zeros(1, np.uint8)}, about)

@@ -45,7 +45,7 @@ def test_json_is_plain_sorted_and_one_line() -> None:
 def test_json_of_a_record_is_its_fields_with_their_types() -> None:
     output = Output("weights", "ab", 3, {"w": "cd"})
     assert from_json(to_json([output])) == [
-        {"name": "weights", "digest": "ab", "size_bytes": 3, "tensors": {"w": "cd"}}
+        {"name": "weights", "digest": "ab", "size_bytes": 3, "tensors": {"w": "cd"}, "dropped": False}
     ]
 
 

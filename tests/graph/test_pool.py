@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pomona.graph import pool as pool_module
 from pomona.graph.jobs import Failed, Job, Outcome, Stopped
 from pomona.graph.pool import Event, HereExecutor, LocalPool, Progress
 from pomona.graph.store import Store
@@ -245,3 +246,20 @@ def test_here_executor_runs_at_once_and_passes_progress_on(store: Store) -> None
     assert said == [Progress(1, 2)]
     assert executor.stop(0) == []
     assert not executor.interrupted()
+
+
+def test_a_worker_that_the_system_killed_for_memory_is_told_apart(
+    store: Store, pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pool_module.oom_kills() >= 0
+    kills = iter([1, 1])
+    monkeypatch.setattr(pool_module, "oom_kills", lambda: next(kills))
+    pool.oom_kills = 0
+    (store.folder / "tried").touch()
+    pool.submit(0, job(store, "die", how="kill", times=1))
+    failed = next_results(pool, 1)[0].what
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.reason) == (
+        "out of memory",
+        "worker 0 was killed by the system, which had no memory left",
+    )

@@ -24,7 +24,7 @@ def execute(job: Job, context: Context) -> Outcome:
     """Compute a toy state or probe by its name; every try is written down in the store's ``tried`` file."""
     with open(Path(job.store) / "tried", "a") as file:
         file.write(f"{job.name} {job.node}\n")
-    return globals()[f"_{job.name}"](job, Files(Path(job.store)), context)  # type: ignore[no-any-return]
+    return globals()[f"_{job.name}"](job, Files.of(job), context)  # type: ignore[no-any-return]
 
 
 def _add(job: Job, files: Files, context: Context) -> Outcome:
@@ -137,6 +137,15 @@ def _meet(job: Job, files: Files, context: Context) -> Outcome:
 def _odd(job: Job, files: Files, context: Context) -> Outcome:
     """Leaves what cannot be kept."""
     return Outcome(facts={"found": {"nan": float("nan"), "set": {1, 2}}[job.params["what"]]})
+
+
+def _scribble(job: Job, files: Files, context: Context) -> Outcome:
+    """Changes all that it was given, and what it reads, in place."""
+    weights = _weights(job.states[0], files)
+    kept = _kept(weights + job.params["value"], files)
+    weights[:] = -1
+    job.params["value"] = job.states[0].params["value"] = 1e9  # type: ignore[index]
+    return kept
 
 
 def _nothing(job: Job, files: Files, context: Context) -> Outcome:

@@ -50,8 +50,8 @@ def test_condition_means_what_python_means(text: str, python: str) -> None:
         ("method == random treatment", "did not expect 'treatment'"),
         ("(method == random", r"expected '\)'"),
         ("method in random", r"expected '\[', got 'random'"),
-        ("method ==", "expected a label of method at the end"),
-        ("", "expected the name of a factor at the end"),
+        ("method ==", "expected a value of method at the end"),
+        ("", "expected a name at the end"),
         ("method = random", "cannot read '= random'"),
     ],
 )

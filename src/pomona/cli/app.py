@@ -8,7 +8,26 @@ from typing import Annotated
 
 import typer
 
-from pomona.cli import data, log, methods, models, plan, report, results, run, show
+from pomona.cli import (
+    data,
+    diff,
+    gc,
+    graph,
+    log,
+    methods,
+    models,
+    note,
+    plan,
+    query,
+    report,
+    restore,
+    results,
+    run,
+    show,
+    tag,
+    verify,
+    why,
+)
 from pomona.core.errors import InputError, PomonaError
 
 app = typer.Typer(
@@ -22,7 +41,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, plan, report, results, log, show, models, methods):
+for module in (
+    *(run, plan, report, results, query, log, show, diff, why, graph, tag, note),
+    *(verify, restore, gc, models, methods),
+):
     module.add(app)
 app.add_typer(data.app, name="data")
 

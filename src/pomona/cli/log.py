@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pomona.cli.options import DEFAULT_STORE, StoreOption
+from pomona.cli.options import DEFAULT_STORE, StoreOption, WhereOption
+
+if TYPE_CHECKING:
+    from pomona.graph.store import Store
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", help="How many states, newest first.", min=1)]
+GraphOption = Annotated[bool, typer.Option("--graph", help="Draw what descends from what beside the states.")]
 
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="log", epilog="Example: pomona log --store pomona-store --limit 50")(log)
+    epilog = 'Example: pomona log --graph --where "recipe == train" --limit 50'
+    app.command(name="log", epilog=epilog)(log)
 
 
-def log(store: StoreOption = DEFAULT_STORE, limit: LimitOption = 20) -> None:
+def log(
+    store: StoreOption = DEFAULT_STORE,
+    limit: LimitOption = 20,
+    graph: GraphOption = False,
+    where: WhereOption = None,
+) -> None:
     """List the runs of a store and its latest states, newest first, with what failed and why."""
-    from pomona.cli.wording import duration, moment, rows
     from pomona.graph.store import Store
 
     with Store(store, create=False) as opened:
-        ledger = opened.ledger
-        counts = ledger.rows("SELECT status, COUNT(*) AS n FROM states GROUP BY status ORDER BY status")
-        runs = ledger.rows("SELECT * FROM runs ORDER BY id DESC LIMIT 10")
-        states = ledger.rows(
-            "SELECT s.key, s.recipe, s.status, a.ended, a.seconds, a.kind, a.reason,"
-            " l.step, l.replicate, l.level, l.arm"
-            " FROM (SELECT node, MAX(started_at + seconds) AS ended, seconds, kind, reason"
-            "       FROM attempts GROUP BY node) a"
-            " JOIN states s ON s.key = a.node"
-            " LEFT JOIN (SELECT state, step, replicate, MAX(level) AS level, arm"
-            "            FROM labels GROUP BY state) l ON l.state = s.key"
-            " ORDER BY a.ended DESC LIMIT ?",
-            [limit],
+        if graph:
+            _graph(opened, where, limit)
+            return
+        counts = opened.ledger.rows(
+            "SELECT status, COUNT(*) AS n FROM states GROUP BY status ORDER BY status"
         )
-    typer.echo(
-        f"{opened.folder}: " + (", ".join(f"{row['n']:,} {row['status']}" for row in counts) or "empty")
-    )
+        said = ", ".join(f"{row['n']:,} {row['status']}" for row in counts) or "empty"
+        typer.echo(f"{opened.folder}: {said}")
+        _runs(opened)
+        _events(opened)
+        _states(opened, where, limit)
+
+
+def _runs(store: Store) -> None:
+    from pomona.cli.wording import duration, moment, rows
+
     table = [
         (
             str(row["id"]),
@@ -50,25 +57,79 @@ def log(store: StoreOption = DEFAULT_STORE, limit: LimitOption = 20) -> None:
             row["outcome"] or "not ended",
             str(row["workers"]),
         )
-        for row in runs
+        for row in store.ledger.rows("SELECT * FROM runs ORDER BY id DESC LIMIT 10")
     ]
     typer.echo("\n" + rows(table, ("run", "study", "started", "took", "outcome", "workers")))
-    found = [
+
+
+def _events(store: Store) -> None:
+    """What happened to the store, the last few."""
+    from pomona.cli.wording import moment, rows
+
+    table = [
+        (moment(row["at"]), row["kind"], (row["node"] or "")[:12], row["text"])
+        for row in store.ledger.rows("SELECT * FROM events ORDER BY id DESC LIMIT 10")
+    ]
+    if table:
+        typer.echo("\n" + rows(table, ("when", "event", "state", "what happened")))
+
+
+def _states(store: Store, where: str | None, limit: int) -> None:
+    import json
+
+    from pomona.cli.wording import duration, moment, rows
+    from pomona.graph.states import States
+
+    among = ""
+    values: list[object] = [limit]
+    if where is not None:
+        among = " WHERE s.key IN (SELECT value FROM json_each(?))"
+        values.insert(0, json.dumps(States(store, where).keys()))
+    found = store.ledger.rows(
+        "SELECT s.key, s.recipe, s.status, a.ended, a.seconds, a.kind, a.reason"
+        " FROM (SELECT node, MAX(started_at + seconds) AS ended, seconds, kind, reason"
+        f"       FROM attempts GROUP BY node) a JOIN states s ON s.key = a.node{among}"
+        " ORDER BY a.ended DESC LIMIT ?",
+        values,
+    )
+    records = {state.key: state for state in States.of(store, [row["key"] for row in found])}
+    table = [
         (
             row["key"][:12],
             row["recipe"],
             row["status"],
             moment(row["ended"]),
             duration(row["seconds"]),
-            _label(row) if row["status"] != "failed" else f"{row['kind']}: {row['reason']}",
+            records[row["key"]].what if row["status"] != "failed" else f"{row['kind']}: {row['reason']}",
         )
-        for row in states
+        for row in found
     ]
-    typer.echo("\n" + rows(found, ("state", "recipe", "status", "ended", "took", "what it is")))
+    typer.echo("\n" + rows(table, ("state", "recipe", "status", "ended", "took", "what it is")))
 
 
-def _label(row: sqlite3.Row) -> str:
-    if row["step"] is None:
-        return ""
-    arm = " ".join(json.loads(str(row["arm"])).values())
-    return f"{row['step']}{f' {arm}' if arm else ''} replicate {row['replicate']} level {row['level']}"
+def _graph(store: Store, where: str | None, limit: int) -> None:
+    from itertools import islice
+
+    from pomona.cli.wording import rows
+    from pomona.graph.rails import rails
+    from pomona.graph.subgraph import subgraph
+
+    part = subgraph(store, where)
+    plain = not _can_print("●├─╮┤")
+    table = []
+    for drawn, key in islice(rails(part, plain), limit):
+        state = part.states[key]
+        status = "" if state.status == "done" else state.status
+        tags = " ".join(f"#{tag}" for tag in state.tags)
+        table.append((drawn, key[:12], state.recipe, " ".join(filter(None, [status, state.what, tags]))))
+    typer.echo(rows(table) or "no state to draw")
+    if len(part.states) > limit:
+        typer.echo(f"{len(part.states) - limit:,} more states; see --limit")
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -28,5 +28,10 @@ WorkersOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.", metavar="DEVICE")]
+KeyArgument = Annotated[str, typer.Argument(help="Key of a state; its beginning is enough.", metavar="KEY")]
+WhereOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--where", help='Only the states that a query finds: "level >= 3".', metavar="QUERY"),
+]
 
 DEFAULT_STORE = Path("pomona-store")

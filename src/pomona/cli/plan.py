@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,6 +18,10 @@ from pomona.cli.options import (
     StudyArgument,
     WorkersOption,
 )
+
+if TYPE_CHECKING:
+    from pomona.graph.nodes import Probe, State
+    from pomona.studies.expand import Population
 
 
 def add(app: typer.Typer) -> None:
@@ -57,6 +63,7 @@ def plan(
         ("trainings", f"{found.trainings:,}, {found.work_steps:,} optimizer steps"),
         *_engines(found.engines),
         ("measurements", f"{found.measurements:,}"),
+        *_own(population),
     ]
     if found.seconds is None:
         lines.append(("time", f"not known: {found.source}"))
@@ -73,6 +80,14 @@ def plan(
     lines.insert(0, ("steps", f"{steps}; {checked.spec.replicates} replicates"))
     typer.echo(f"{checked.name}{f', preset {checked.preset}' if checked.preset else ''}")
     typer.echo(rows([(f"  {name}", text) for name, text in lines]))
+
+
+def _own(population: Population) -> list[tuple[str, str]]:
+    """The functions of the user's own, and how often each is called."""
+    graph = population.graph
+    nodes: list[State | Probe] = [*graph.states.values(), *graph.probes.values()]
+    names = Counter(node.how["function"]["name"] for node in nodes if "function" in node.how)
+    return [("" if i else "your own", f"{name}: {n:,}") for i, (name, n) in enumerate(names.items())]
 
 
 def _engines(engines: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -16,7 +16,6 @@ from pomona.cli.wording import duration
 
 if TYPE_CHECKING:
     from pomona.graph.scheduler import Tally
-    from pomona.studies.expand import Population
 
 _LINE_SECONDS = 10.0
 
@@ -25,24 +24,20 @@ class Display:
     """Shows how far a run is.
 
     Args:
-        study: Name of the study.
-        preset: Its preset, or an empty text.
-        population: What it expands to.
+        title: What runs, and how much of it there is.
         missing: How many states and probes are to be computed.
     """
 
-    def __init__(self, study: str, preset: str, population: Population, missing: int) -> None:
+    def __init__(self, title: str, missing: int) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.title = f"{study}{f', preset {preset}' if preset else ''}"
-        self.population = population
+        self.title = title
         self.missing = missing
         self.live: Live | None = None
         self.said = time.monotonic()
         self.drawn = 0.0
 
     def __enter__(self) -> Display:
-        states, probes = len(self.population.graph.states), len(self.population.graph.probes)
-        self.say(f"{self.title}: {states} states, {probes} measurements")
+        self.say(self.title)
         if self.console.is_terminal and self.missing:
             self.live = Live(console=self.console, auto_refresh=False, transient=True)
             self.live.start()
@@ -76,10 +71,12 @@ class Display:
     def finish(self, tally: Tally) -> None:
         """Say how it went."""
         took = time.monotonic() - tally.started
-        if not self.missing:
+        if not (self.missing or tally.restored):
             self.say(f"all {tally.states} states were there already: nothing was computed")
             return
         parts = [f"{tally.done} states computed in {duration(took)}", f"{tally.cached} cached"]
+        parts += [f"{tally.elsewhere} computed by other processes"] if tally.elsewhere else []
+        parts += [f"{tally.restored} restored"] if tally.restored else []
         parts += [f"{tally.failed} failed"] if tally.failed else []
         parts += [f"{tally.blocked} wait for a failed one"] if tally.blocked else []
         self.say(", ".join(parts))
@@ -96,7 +93,7 @@ class Display:
 
 def _line(tally: Tally) -> str:
     """The tally in one line: share, states, failures, rate, time left."""
-    settled = tally.cached + tally.done
+    settled = tally.cached + tally.done + tally.elsewhere
     share = tally.steps_done / tally.work_steps if tally.work_steps else settled / max(tally.states, 1)
     text = f"{share:4.0%}  {settled}/{tally.states} states ({tally.cached} cached, {tally.failed} failed)"
     text += f"  {tally.steps_per_second:,.0f} steps/s"

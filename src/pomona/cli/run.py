@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -17,6 +18,11 @@ from pomona.cli.options import (
     StudyArgument,
     WorkersOption,
 )
+
+FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Try again also what diverged or lost a layer.")
+]
 
 
 def add(app: typer.Typer) -> None:
@@ -34,10 +40,13 @@ def run(
     workers: WorkersOption = None,
     device: DeviceOption = "cpu",
     changes: SetOption = None,
+    fail_fast: FailFastOption = False,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Run a study: train what the store lacks, measure it, write the report.
 
-    Ctrl-C stops within two seconds; the same command goes on from there.
+    Ctrl-C stops within two seconds; the same command goes on from there. Other processes may run on the same
+    store: each state is computed by one of them.
     """
     from pomona.cli.progress import Display
     from pomona.graph.store import Store
@@ -50,14 +59,24 @@ def run(
     with Store(store) as opened:
         prepared = Run(checked, opened, device)
         missing = prepared.missing()
-        display = Display(checked.name, checked.preset, prepared.population, missing)
+        graph = prepared.population.graph
+        name = f"{checked.name}{f', preset {checked.preset}' if checked.preset else ''}"
+        title = f"{name}: {len(graph.states)} states, {len(graph.probes)} measurements"
+        display = Display(title, missing)
+        if opened.ledger.migrated:
+            display.say(
+                f"the store is of an earlier format; its ledger as it was: {_short(opened.ledger.migrated)}"
+            )
         try:
             with display:
-                results = prepared.execute(workers, display.update, display.say)
+                results = prepared.execute(
+                    workers, display.update, display.say, fail_fast=fail_fast, retry_failed=retry_failed
+                )
         except KeyboardInterrupt:
             _say_stopped(prepared.tally.done, prepared.tally.cached, prepared.tally.states)
             raise
         display.finish(prepared.tally)
+        _say_repairs(prepared.repairs)
         typer.echo(summary_table(results))
         page = report_path(results)
         if missing or not page.is_file() or checked.digest() not in page.read_text(encoding="utf-8"):
@@ -74,6 +93,13 @@ def run(
                 err=True,
             )
             raise typer.Exit(1)
+
+
+def _say_repairs(repairs: list[str]) -> None:
+    for text in repairs[:10]:
+        typer.echo(f"repaired: {text}", err=True)
+    if len(repairs) > 10:
+        typer.echo(f"repaired: {len(repairs) - 10} more; see 'pomona log'", err=True)
 
 
 def _say_stopped(done: int, cached: int, states: int) -> None:

@@ -1,4 +1,4 @@
-"""``pomona show``: one state, where it comes from and what is known of it."""
+"""``pomona show``: one state or probe, where it comes from and what is known of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.cli.options import DEFAULT_STORE, StoreOption
+from pomona.cli.sections import section
 
 if TYPE_CHECKING:
     from pomona.graph.store import Store
+
+# Of all that was installed, what numbers come from.
+_PACKAGES = ("pomona", "torch", "numpy", "scipy", "pandas", "safetensors", "scikit-learn")
 
 
 def add(app: typer.Typer) -> None:
@@ -19,60 +23,115 @@ def add(app: typer.Typer) -> None:
 
 
 def show(
-    key: Annotated[str, typer.Argument(help="Key of a state; its beginning is enough.", metavar="KEY")],
+    key: Annotated[str, typer.Argument(help="Key of a state or a probe; its beginning is enough.")],
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Show one state: recipe, parameters, lineage, files, masks, measurements and attempts."""
-    from pomona.cli.wording import duration, moment
-    from pomona.graph.nodes import from_json
+    """Show one state: recipe, parameters, lineage, files, masks, measurements and attempts. Or one probe."""
+    from pomona.core.errors import InputError
     from pomona.graph.store import Store
-    from pomona.studies.document import dump
 
     with Store(store, create=False) as opened:
-        full = opened.find(key)
-        row = opened.ledger.rows("SELECT * FROM states WHERE key = ?", [full])[0]
-        typer.echo(f"state {full}\n{row['recipe']} version {row['version']}, {row['status']}")
-        _section("parameters", dump(_plain(from_json(row["params"]))).rstrip().splitlines())
-        _section("lineage", _lineage(opened, full))
-        _section("stands for", _labels(opened, full))
-        _section("files", _files(opened, full))
-        _section("masks (kept of all weights)", _masks(from_json(row["facts"])))
-        _section("measurements", _measurements(opened, full))
-        _section("environment", _environment(opened, full))
-        attempts = opened.ledger.rows("SELECT * FROM attempts WHERE node = ? ORDER BY id", [full])
-        lines = [
-            f"{moment(a['started_at'])}, {duration(a['seconds'])}, run {a['run']}: {a['status']}"
-            + (f" ({a['kind']}: {a['reason']})" if a["kind"] else "")
-            for a in attempts
-        ]
-        if attempts and attempts[-1]["traceback"]:
-            lines += attempts[-1]["traceback"].rstrip().splitlines()
-        _section("attempts", lines)
+        try:
+            full = opened.find(key)
+        except InputError:
+            probe = _probe(opened, key)
+            if probe is None:
+                raise
+            _show_probe(opened, probe)
+        else:
+            _show_state(opened, full)
+
+
+def _show_state(store: Store, key: str) -> None:
+    from pomona.cli.wording import moment
+    from pomona.graph.states import States
+    from pomona.graph.tags import notes
+
+    state = States.of(store, [key])[0]
+    typer.echo(f"state {key}\n{state.recipe} version {state.version}, {state.status}")
+    section("tags", [" ".join(state.tags)] if state.tags else [])
+    section("notes", [f"{moment(n.written_at)}: {n.text}" for n in notes(store.ledger, key)])
+    section("parameters", _written(state.params))
+    section("lineage", _lineage(store, key))
+    section("stands for", [f"{place.study}: {place}" for place in state.places])
+    section("files", _files(store, key))
+    section("masks (kept of all weights)", _masks(state.facts))
+    section("measurements", _measurements(store, key))
+    _show_work(store, key)
+
+
+def _show_probe(store: Store, key: str) -> None:
+    from pomona.graph.reading import read
+
+    row = store.ledger.rows("SELECT * FROM probes WHERE key = ?", [key])[0]
+    typer.echo(f"probe {key}\n{row['name']} version {row['version']}, {row['status']}")
+    section("parameters", _written(read(store.ledger, row["params"], f"parameters of {key[:12]}")))
+    section("states", [_named(store, state) for state in _states_of(store, key)])
+    numbers = store.ledger.rows(
+        "SELECT * FROM measurements WHERE probe = ? ORDER BY quantity, layer, class", [key]
+    )
+    section("numbers", [f"{_place(n)}: {_number(n['value'])}" for n in numbers])
+    _show_work(store, key)
+
+
+def _show_work(store: Store, node: str) -> None:
+    """What was done for a node, by whom and in what environment."""
+    from pomona.cli.wording import duration, moment
+    from pomona.graph.working import work_on
+
+    section("environment", _environment(store, node))
+    events = store.ledger.rows("SELECT * FROM events WHERE node = ? ORDER BY id", [node])
+    section("events", [f"{moment(e['at'])}: {e['kind']}: {e['text']}" for e in events])
+    now = work_on(store, node)
+    section("now", [now] if now else [])
+    attempts = store.ledger.rows("SELECT * FROM attempts WHERE node = ? ORDER BY id", [node])
+    lines = [
+        f"{moment(a['started_at'])}, {duration(a['seconds'])}, run {a['run']}: {a['status']}"
+        + (f" ({a['kind']}: {a['reason']})" if a["kind"] else "")
+        for a in attempts
+    ]
+    if attempts and attempts[-1]["traceback"]:
+        lines += attempts[-1]["traceback"].rstrip().splitlines()
+    section("attempts", lines)
+
+
+def _probe(store: Store, prefix: str) -> str | None:
+    """The key of the one probe that begins with a prefix; None where none does.
+
+    Raises:
+        InputError: Several do.
+    """
+    from pomona.core.errors import InputError
+
+    low = prefix.lower()
+    rows = store.ledger.rows(
+        "SELECT key, name FROM probes WHERE key >= ? AND key < ? ORDER BY key LIMIT 4", [low, low + "g"]
+    )
+    states = store.ledger.rows("SELECT 1 FROM states WHERE key >= ? AND key < ? LIMIT 1", [low, low + "g"])
+    if states or not rows:
+        return None
+    if len(rows) > 1:
+        shown = ", ".join(f"{row['key'][: max(12, len(prefix) + 4)]} ({row['name']})" for row in rows)
+        raise InputError(f"several probes have a key that begins with {prefix!r}: {shown}; give more of it")
+    return str(rows[0]["key"])
 
 
 def _environment(store: Store, key: str) -> list[str]:
-    """Of the run that computed the state last."""
-    rows = store.ledger.rows(
-        "SELECT e.document FROM attempts a JOIN runs r ON r.id = a.run"
-        " JOIN environments e ON e.digest = r.environment WHERE a.node = ? ORDER BY a.id DESC LIMIT 1",
-        [key],
-    )
-    if not rows:
+    """Of the run that computed the node last."""
+    from pomona.graph.differences import environment_of
+
+    found = environment_of(store, key)
+    if found is None or "packages" not in found:
         return []
-    found = json.loads(rows[0]["document"])
-    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items() if version)
+    packages = found["packages"]
     processor = found["processor"]
-    return [
+    lines = [
         f"Python {found['python']}, {found['system']}, commit {found['commit'] or 'none'}",
-        f"{processor['model']} ({', '.join(processor['simd'])})",
-        packages,
+        f"{processor['model']} ({', '.join(processor['simd'])}), workers: {found['workers']}",
+        ", ".join(f"{name} {packages[name]}" for name in _PACKAGES if packages.get(name)),
     ]
-
-
-def _section(title: str, lines: list[str]) -> None:
-    if lines:
-        typer.echo(f"\n{title}")
-        typer.echo("\n".join(f"  {line}" for line in lines))
+    threads = ", ".join(f"{name}={value}" for name, value in found.get("threads", {}).items())
+    return [*lines, *([threads] if threads else [])]
 
 
 def _lineage(store: Store, key: str) -> list[str]:
@@ -80,32 +139,35 @@ def _lineage(store: Store, key: str) -> list[str]:
     lines: list[str] = []
     current = key
     while True:
-        parents = store.ledger.rows(
-            "SELECT s.key, s.recipe, s.status FROM parents p JOIN states s ON s.key = p.parent"
-            " WHERE p.child = ? ORDER BY p.position",
-            [current],
-        )
+        parents = store.ledger.rows("SELECT parent FROM parents WHERE child = ? ORDER BY position", [current])
         if not parents:
             return lines
-        shown = [f"{parent['key'][:12]} {parent['recipe']}" for parent in parents]
-        lines.append("from " + ", with ".join(shown))
-        current = parents[0]["key"]
+        lines.append("from " + ", with ".join(_named(store, parent["parent"]) for parent in parents))
+        current = parents[0]["parent"]
 
 
-def _labels(store: Store, key: str) -> list[str]:
-    rows = store.ledger.rows("SELECT * FROM labels WHERE state = ? ORDER BY study, step, level", [key])
-    return [
-        f"{row['study']}: {row['step']} {' '.join(json.loads(row['arm']).values())} "
-        f"replicate {row['replicate']} level {row['level']}"
-        for row in rows
-    ]
+def _named(store: Store, key: str) -> str:
+    rows = store.ledger.rows("SELECT recipe, status FROM states WHERE key = ?", [key])
+    if not rows:
+        return f"{key[:12]}, which is not here"
+    status = "" if rows[0]["status"] == "done" else f" ({rows[0]['status']})"
+    return f"{key[:12]} {rows[0]['recipe']}{status}"
+
+
+def _states_of(store: Store, probe: str) -> list[str]:
+    rows = store.ledger.rows("SELECT state FROM probe_states WHERE probe = ? ORDER BY position", [probe])
+    return [row["state"] for row in rows]
 
 
 def _files(store: Store, key: str) -> list[str]:
     from pomona.cli.wording import size
 
     outputs = store.ledger.outputs([key]).get(key, {}).values()
-    return [f"{o.name}: {o.digest[:12]}, {size(o.size_bytes)}, {len(o.tensors)} tensors" for o in outputs]
+    return [
+        f"{o.name}: {o.digest[:12]}, {size(o.size_bytes)}, {len(o.tensors)} tensors"
+        + (", let go: the digests are kept" if o.dropped else "")
+        for o in outputs
+    ]
 
 
 def _masks(facts: dict[str, Any]) -> list[str]:
@@ -118,18 +180,53 @@ def _masks(facts: dict[str, Any]) -> list[str]:
 
 
 def _measurements(store: Store, key: str) -> list[str]:
+    """Totals of the probes of this state, and a line for each probe that has others too."""
     rows = store.ledger.rows(
-        "SELECT p.name, p.params, m.quantity, m.value FROM probe_states s JOIN probes p ON p.key = s.probe"
-        " JOIN measurements m ON m.probe = p.key"
-        " WHERE s.state = ? AND m.layer = '' AND m.class = -1 AND p.name != 'mask-distance'",
+        "SELECT p.key, p.name, p.params, p.status,"
+        " (SELECT COUNT(*) FROM probe_states o WHERE o.probe = p.key) AS states"
+        " FROM probe_states s JOIN probes p ON p.key = s.probe WHERE s.state = ?"
+        " ORDER BY states, p.name, p.key",
         [key],
     )
     lines = []
     for row in rows:
+        if row["states"] > 1:
+            continue
+        totals = store.ledger.rows(
+            "SELECT * FROM measurements WHERE probe = ? AND layer = '' AND class = -1 ORDER BY quantity",
+            [row["key"]],
+        )
         part = json.loads(row["params"]).get("part", "")
-        value = "none" if row["value"] is None else f"{row['value']:.6g}"
-        lines.append(f"{row['quantity']}{f' ({part})' if part else ''}: {value}")
-    return lines
+        shown = f" ({part})" if part else ""
+        lines += [f"{_place(total)}{shown}: {_number(total['value'])}" for total in totals]
+        if row["status"] != "done":
+            lines.append(f"{row['name']}{shown}: {row['status']}")
+    return lines + [_with_others(store, key, row["key"], row["name"]) for row in rows if row["states"] > 1]
+
+
+def _with_others(store: Store, key: str, probe: str, name: str) -> str:
+    others = [state[:12] for state in _states_of(store, probe) if state != key]
+    totals = store.ledger.rows(
+        "SELECT * FROM measurements WHERE probe = ? AND layer = '' AND class = -1 ORDER BY quantity", [probe]
+    )
+    numbers = ", ".join(f"{_place(total)} {_number(total['value'])}" for total in totals)
+    return f"{name} {probe[:12]} with {', '.join(others)}{f': {numbers}' if numbers else ''}"
+
+
+def _place(row: Any) -> str:
+    """A quantity as a query writes it."""
+    layer = f"[{row['layer']}]" if row["layer"] else ""
+    return f"{row['quantity']}{layer}" + (f"[{row['class']}]" if row["class"] >= 0 else "")
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
+
+
+def _written(params: dict[str, Any]) -> list[str]:
+    from pomona.studies.document import dump
+
+    return dump(_plain(params)).rstrip().splitlines() if params else []
 
 
 def _plain(value: Any) -> Any:

@@ -11,10 +11,17 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from pomona.core.step import Step
 
 Value = None | bool | int | float | str | Step | Sequence["Value"] | Mapping[str, "Value"]
+
+
+class Shared(dict[str, "Value"]):
+    """A mapping that is a part of many keys: its bytes are made once. It must not be changed."""
+
+    encoded: bytes = b""
 
 
 def canonical(value: Value, where: str = "value") -> bytes:
@@ -38,26 +45,11 @@ def canonical(value: Value, where: str = "value") -> bytes:
         TypeError: For a type that has no canonical form (says where).
         ValueError: For NaN, which is not equal to itself.
     """
-    if value is None:
-        return b"n"
-    if isinstance(value, bool):
-        return b"b1" if value else b"b0"
-    if isinstance(value, int):
-        return b"i%d;" % value
-    if isinstance(value, float):
-        if math.isnan(value):
-            raise ValueError(f"{where}: NaN has no canonical form")
-        return b"f" + struct.pack(">d", value).hex().encode()
-    if isinstance(value, str):
-        return _text(b"s", value)
-    if isinstance(value, Step):
-        return _text(b"t", str(value))
-    if isinstance(value, Mapping):
-        return _mapping(value, where)
-    if isinstance(value, (list, tuple)):
-        items = b"".join(canonical(item, f"{where}[{i}]") for i, item in enumerate(value))
-        return b"l%d:" % len(value) + items
-    raise TypeError(f"{where}: {type(value).__name__} has no canonical form")
+    try:
+        return _encoded(value)
+    except (TypeError, ValueError):
+        _complain(value, where)
+        raise
 
 
 def digest(value: Value) -> str:
@@ -86,16 +78,70 @@ def probe_key(probe: str, version: int, params: Mapping[str, Value], states: Seq
     )
 
 
-def _text(tag: bytes, text: str) -> bytes:
-    encoded = text.encode("utf-8")
-    return tag + b"%d:" % len(encoded) + encoded
+def _encoded(value: Value) -> bytes:
+    # Called for every value of every key: nothing here is computed that only an error needs.
+    kind = type(value)
+    if kind is str:
+        return _text(value)  # type: ignore[arg-type]
+    if kind is dict:
+        return _mapping(value)  # type: ignore[arg-type]
+    if kind is list or kind is tuple:
+        return b"l%d:" % len(value) + b"".join(map(_encoded, value))  # type: ignore[arg-type]
+    if isinstance(value, Shared):
+        value.encoded = value.encoded or _mapping(value)
+        return value.encoded
+    if value is None:
+        return b"n"
+    if isinstance(value, bool):
+        return b"b1" if value else b"b0"
+    if isinstance(value, int):
+        return b"i%d;" % value
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise ValueError
+        return b"f" + struct.pack(">d", value).hex().encode()
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Step):
+        encoded = str(value).encode()
+        return b"t%d:" % len(encoded) + encoded
+    if isinstance(value, Mapping):
+        return _mapping(value)
+    if isinstance(value, (list, tuple)):
+        return b"l%d:" % len(value) + b"".join(map(_encoded, value))
+    raise TypeError
 
 
-def _mapping(value: Mapping[str, Value], where: str) -> bytes:
-    for key in value:
-        if not isinstance(key, str):
-            raise TypeError(f"{where}: a mapping is keyed by text, got {key!r}")
+def _mapping(value: Mapping[str, Value]) -> bytes:
     parts = [b"d%d:" % len(value)]
     for key in sorted(value):
-        parts += [_text(b"s", key), canonical(value[key], f"{where}.{key}")]
+        if not isinstance(key, str):
+            raise TypeError
+        parts += (_name(key), _encoded(value[key]))
     return b"".join(parts)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode("utf-8")
+    return b"s%d:" % len(encoded) + encoded
+
+
+# Names of parameters are few and come again in every key.
+_name = lru_cache(maxsize=1024)(_text)
+
+
+def _complain(value: object, where: str) -> None:
+    """Say where the part is that has no canonical form."""
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{where}: NaN has no canonical form")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{where}: a mapping is keyed by text, got {key!r}")
+        for key in sorted(value):
+            _complain(value[key], f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _complain(item, f"{where}[{i}]")
+    elif value is not None and not isinstance(value, (bool, int, float, str, Step)):
+        raise TypeError(f"{where}: {type(value).__name__} has no canonical form")

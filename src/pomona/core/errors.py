@@ -29,6 +29,19 @@ class StoreWriteError(StoreError):
     """A store cannot take results: the disk is full or a folder is not writable. A run ends with it."""
 
 
+class BlobLost(StoreError):
+    """A file of a store is not there or not what its name says. What it held can be computed again.
+
+    Args:
+        digest: SHA-256 that names the file.
+        message: What was found.
+    """
+
+    def __init__(self, digest: str, message: str) -> None:
+        super().__init__(message)
+        self.digest = digest
+
+
 class Interrupted(PomonaError):
     """A run was stopped on request. What was finished is kept."""
 

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pomona.core.errors import InputError, nearest, unknown
 from pomona.core.global_state import LOCK
 from pomona.core.source import Module, Reach
 
+WHOLE = "*"
 _WRITTEN = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -36,7 +38,7 @@ class Reference:
 
     Args:
         path: Absolute path of the file.
-        name: Name defined at the top level of the file.
+        name: Name defined at the top level of the file; ``WHOLE`` for all of it, which cannot be loaded.
     """
 
     path: Path
@@ -67,22 +69,32 @@ class Reference:
         return cls(path, found["name"])
 
     def digest(self) -> str:
-        """SHA-256 of the normalised source of the function and of what it reaches in the user's modules."""
-        reach = Reach(self.path)
-        reach.name(self.name)
-        form = hashlib.sha256()
-        for (_, name), source in reach.sources.items():
-            form.update(f"{name}\n{source}\n\0".encode())
-        return form.hexdigest()
+        """SHA-256 of ``text``: what enters an identity."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
 
-    def load(self) -> Callable[..., Any]:
+    def text(self) -> str:
+        """The normalised source of the function and of what it reaches in the user's modules.
+
+        Each definition is its name, a line end, its source, a line end and a zero character.
+        """
+        reach = Reach(self.path)
+        if self.name == WHOLE:
+            reach.whole()
+        else:
+            reach.name(self.name)
+        return "".join(f"{name}\n{source}\n\0" for (_, name), source in reach.sources.items())
+
+    def load(self, anew: bool = False) -> Callable[..., Any]:
         """Import the file and return the function. One thread at a time: the modules are the process's.
+
+        Args:
+            anew: Also if it was imported before and has not changed.
 
         Raises:
             InputError: The file fails while it is imported (says the line), or the name is not callable.
         """
         with LOCK:
-            module = _import_file(self.path)
+            module = _import_file(self.path, anew)
         found = getattr(module, self.name, None)
         if not callable(found):
             raise InputError(f"{self}: expected a function or a class, found {type(found).__name__}")
@@ -100,18 +112,30 @@ def user_traceback(error: BaseException, path: Path) -> str:
     return f"{path.name}:{frames[-1].lineno}: in {frames[-1].name}" if frames else path.name
 
 
+def importing() -> Path | None:
+    """The user's file that this thread is importing as a worker would; None where it is importing none."""
+    return _imports.paths[-1] if _imports.paths else None
+
+
+class _Imports(threading.local):
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+
+_imports = _Imports()
+
 # The user's files that stand in sys.modules, and when each was written last.
 _own: dict[str, int] = {}
 _folders: list[str] = []
 
 
-def _import_file(path: Path) -> Any:
+def _import_file(path: Path, anew: bool) -> Any:
     name = f"pomona_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     reach = Reach(path)
     reach.whole()
     stamps = {str(file): _stamp(str(file)) for file in (path, *reach.modules)}
     known = sys.modules.get(name)
-    if known is not None and getattr(known, "__pomona_stamps__", None) == stamps:
+    if not anew and known is not None and getattr(known, "__pomona_stamps__", None) == stamps:
         return known
     _forget_others(path.parent)
     _add_folder(str(path.parent))
@@ -121,12 +145,17 @@ def _import_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _own.update({file: stamp for file, stamp in stamps.items() if file != str(path)})
+    _imports.paths.append(path)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
+        if isinstance(error, InputError):
+            raise
         place = user_traceback(error, path)
         raise InputError(f"{place}: failed while it was imported: {type(error).__name__}: {error}") from error
+    finally:
+        _imports.paths.pop()
     module.__dict__["__pomona_stamps__"] = stamps
     return module
 

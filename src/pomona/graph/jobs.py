@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pomona.core.errors import (
+    BlobLost,
     FailureKind,
     InputError,
     Interrupted,
@@ -48,6 +49,7 @@ class Job:
         name: Name of the recipe or probe.
         states: The parents of a state, or the states that a probe measures.
         snapshots: Steps at which a training run also leaves a snapshot.
+        scratch: Folder that takes what the job writes, where the store is not to be changed.
     """
 
     node: str
@@ -58,6 +60,7 @@ class Job:
     store: str
     device: str = "cpu"
     snapshots: tuple[str, ...] = ()
+    scratch: str = ""
 
     def write(self) -> str:
         """As one line of JSON."""
@@ -87,12 +90,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a job has no outcome. ``store_full`` says that no other job could be kept either."""
+    """Why a job has no outcome.
+
+    Args:
+        kind: The class of failure.
+        reason: What happened.
+        traceback: Where, if it is a fault of code.
+        store_full: No other job could be kept either.
+        lost: Digest of a file that it needs and that is not there, or not whole.
+    """
 
     kind: FailureKind
     reason: str
     traceback: str = ""
     store_full: bool = False
+    lost: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,8 @@ def attempt(execute: Execute, job: Job, context: Context) -> Outcome | Failed | 
         return Stopped()
     except StateFailure as error:
         return Failed(error.kind, str(error))
+    except BlobLost as error:
+        return Failed("error", str(error), lost=error.digest)
     except StoreError as error:
         return Failed("error", str(error), store_full=isinstance(error, StoreWriteError))
     except InputError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pomona.core.errors import StoreError
 from pomona.graph.faults import explained, wrong_format
+from pomona.graph.migrate import migrate
 from pomona.graph.nodes import Probe, State, from_json, to_json
 from pomona.graph.tables import FORMAT, TABLES
 
@@ -34,12 +35,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Output:
-    """A file that a state left: ``weights`` or ``masks``."""
+    """A file that a state left: ``weights`` or ``masks``. ``dropped`` says that only its digest is kept."""
 
     name: str
     digest: str
     size_bytes: int
     tensors: Mapping[str, str]
+    dropped: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,20 @@ class Ledger:
     Args:
         path: The database file.
         create: Make it where there is none.
+        shared: Whether several threads use it, one at a time.
 
     Raises:
         StoreError: Not a ledger, of a newer version, or not to be opened.
     """
 
-    def __init__(self, path: Path, create: bool) -> None:
+    def __init__(self, path: Path, create: bool, shared: bool = False) -> None:
         self.path = path
+        self.migrated: Path | None = None  # the copy of a ledger that was of an earlier format
+        self._depth = 0
         try:
-            self.connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self.connection = sqlite3.connect(
+                path, timeout=60, isolation_level=None, check_same_thread=not shared
+            )
             try:
                 self._open(create)
             except BaseException:
@@ -81,11 +88,15 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the changes inside, or none of them.
+        """All of the changes inside, or none of them. One inside another is part of that.
 
         Raises:
             StoreError: They could not be written; the ledger is as before.
         """
+        if self._depth:
+            yield self.connection
+            return
+        self._depth = 1
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -100,6 +111,8 @@ class Ledger:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise explained(self.path, error) from None
+        finally:
+            self._depth = 0
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
@@ -109,56 +122,82 @@ class Ledger:
             raise explained(self.path, error) from None
 
     def plan(self, states: Iterable[State], probes: Iterable[Probe]) -> None:
-        """Write down what is to be computed; of what is known already only its ``how`` is renewed."""
+        """Write down what is to be computed; of what is known already only its ``how`` is renewed.
+
+        Args:
+            states: Parents before children.
+            probes: Of these states.
+        """
         now = time.time()
+        written: dict[int, str] = {}  # states of one network share what execution needs
+
+        def shared(how: Mapping[str, Any]) -> str:
+            if id(how) not in written:
+                written[id(how)] = to_json(how)
+            return written[id(how)]
+
+        states, probes = list(states), list(probes)
         with self.transaction() as write:
+            known = {row["key"] for row in write.execute("SELECT key FROM states")}
+            distance: dict[str, int] = {}
+            new, links, moved = [], [], []
             for state in states:
-                row = (
-                    state.key,
-                    state.recipe,
-                    state.version,
-                    to_json(state.params),
-                    to_json(state.how),
-                    state.work_steps,
-                    state.cost,
-                    now,
-                )
-                added = write.execute(
-                    "INSERT OR IGNORE INTO states (key, recipe, version, params, how, work_steps, cost,"
-                    " planned_at) VALUES (?,?,?,?,?,?,?,?)",
-                    row,
-                ).rowcount
-                if added:
-                    links = [(state.key, i, parent) for i, parent in enumerate(state.parents)]
-                    write.executemany("INSERT INTO parents VALUES (?,?,?)", links)
+                key, how = state.key, shared(state.how)
+                distance[key] = 1 + min(distance.get(p, 0) for p in state.parents) if state.parents else 0
+                if key not in known:
+                    row = (key, state.recipe, state.version, to_json(state.params), how)
+                    new.append((*row, state.work_steps, state.cost, now, distance[key]))
+                    links += [(key, i, parent) for i, parent in enumerate(state.parents)]
                 else:
                     # A study that was moved says anew where its files lie.
-                    moved = "UPDATE states SET how = ? WHERE key = ? AND how != ?"
-                    write.execute(moved, (row[4], state.key, row[4]))
+                    moved.append((how, key, how))
+            write.executemany(
+                "INSERT INTO states (key, recipe, version, params, how, work_steps, cost, planned_at,"
+                " distance) VALUES (?,?,?,?,?,?,?,?,?)",
+                new,
+            )
+            write.executemany("INSERT INTO parents VALUES (?,?,?)", links)
+            write.executemany("UPDATE states SET how = ? WHERE key = ? AND how != ?", moved)
+            known = {row["key"] for row in write.execute("SELECT key FROM probes")}
+            added: list[tuple[str, str, int, str, str]] = []
+            links, moved = [], []
             for probe in probes:
-                added = write.execute(
-                    "INSERT OR IGNORE INTO probes (key, name, version, params, how) VALUES (?,?,?,?,?)",
-                    (probe.key, probe.name, probe.version, to_json(probe.params), to_json(probe.how)),
-                ).rowcount
-                if added:
-                    links = [(probe.key, i, state) for i, state in enumerate(probe.states)]
-                    write.executemany("INSERT INTO probe_states VALUES (?,?,?)", links)
+                key, how = probe.key, shared(probe.how)
+                if key not in known:
+                    added.append((key, probe.name, probe.version, to_json(probe.params), how))
+                    links += [(key, i, state) for i, state in enumerate(probe.states)]
+                else:
+                    moved.append((how, key, how))
+            sql = "INSERT INTO probes (key, name, version, params, how) VALUES (?,?,?,?,?)"
+            write.executemany(sql, added)
+            write.executemany("INSERT INTO probe_states VALUES (?,?,?)", links)
+            write.executemany("UPDATE probes SET how = ? WHERE key = ? AND how != ?", moved)
 
     def commit_state(
         self, key: str, outputs: Iterable[Output], facts: Mapping[str, Any], attempt: Attempt | None, run: int
     ) -> None:
-        """A state is done: from here on it counts, in one transaction with what it left."""
+        """A state is done: from here on it counts, in one transaction with what it left.
+
+        One that another process has finished meanwhile stays as it is.
+        """
         with self.transaction() as write:
-            write.executemany(
-                "INSERT OR REPLACE INTO outputs VALUES (?,?,?,?,?)",
-                [(key, o.name, o.digest, o.size_bytes, to_json(o.tensors)) for o in outputs],
-            )
-            write.execute(
-                "UPDATE states SET status = 'done', facts = ?, finished_at = ? WHERE key = ?",
+            added = write.execute(
+                "UPDATE states SET status = 'done', facts = ?, finished_at = ?"
+                " WHERE key = ? AND status != 'done'",
                 (to_json(facts), time.time(), key),
-            )
-            if attempt is not None:
-                _add_attempt(write, attempt, run)
+            ).rowcount
+            if added:
+                write.executemany(
+                    "INSERT OR REPLACE INTO outputs VALUES (?,?,?,?,?,NULL)",
+                    [(key, o.name, o.digest, o.size_bytes, to_json(o.tensors)) for o in outputs],
+                )
+            self._ended(write, key, attempt, run)
+
+    def commit_restored(self, key: str, attempt: Attempt, run: int) -> None:
+        """What a finished state had left is there again."""
+        with self.transaction() as write:
+            self.keep_outputs(key)
+            self._ended(write, key, attempt, run)
 
     def commit_probe(self, key: str, values: Iterable[Measurement], attempt: Attempt, run: int) -> None:
         """A probe is done, with its numbers."""
@@ -168,17 +207,53 @@ class Ledger:
                 [(key, v.quantity, v.layer, v.class_, v.value) for v in values],
             )
             write.execute("UPDATE probes SET status='done', finished_at=? WHERE key=?", (time.time(), key))
-            _add_attempt(write, attempt, run)
+            self._ended(write, key, attempt, run)
 
     def commit_failure(self, attempt: Attempt, run: int, final: bool) -> None:
         """An attempt failed; ``final`` marks its state or probe as failed."""
         with self.transaction() as write:
-            _add_attempt(write, attempt, run)
+            self._ended(write, attempt.node, attempt, run)
             if final:
                 # What another process has finished meanwhile stays done.
                 for table in ("states", "probes"):
                     sql = f"UPDATE {table} SET status = 'failed' WHERE key = ? AND status != 'done'"
                     write.execute(sql, (attempt.node,))
+
+    def _ended(self, write: sqlite3.Connection, node: str, attempt: Attempt | None, run: int) -> None:
+        """The node's lease ends with the attempt."""
+        write.execute("DELETE FROM leases WHERE node = ?", (node,))
+        if attempt is not None:
+            add_attempt(write, attempt, run)
+
+    def release(self, node: str) -> None:
+        """Give back the lease of a node that is not ended."""
+        with self.transaction() as write:
+            write.execute("DELETE FROM leases WHERE node = ?", (node,))
+
+    def keep_outputs(self, state: str) -> None:
+        """The files of a state are there: they count again."""
+        with self.transaction() as write:
+            write.execute("UPDATE outputs SET dropped_at = NULL WHERE state = ?", (state,))
+
+    def drop_outputs(self, states: Iterable[str], name: str = "weights") -> None:
+        """The files of finished states may go; their digests stay."""
+        rows = [(time.time(), state, name) for state in states]
+        with self.transaction() as write:
+            sql = "UPDATE outputs SET dropped_at = ? WHERE state = ? AND name = ? AND dropped_at IS NULL"
+            write.executemany(sql, rows)
+
+    def note(self, kind: str, text: str, node: str | None = None, run: int | None = None) -> None:
+        """Keep a record of something that happened to the store."""
+        with self.transaction() as write:
+            write.execute(
+                "INSERT INTO events (run, at, kind, node, text) VALUES (?,?,?,?,?)",
+                (run, time.time(), kind, node, text),
+            )
+
+    def keep_sources(self, texts: Mapping[str, str]) -> None:
+        """Keep the normalised text of users' functions by its digest."""
+        with self.transaction() as write:
+            write.executemany("INSERT OR IGNORE INTO sources VALUES (?,?)", texts.items())
 
     def reopen(self, keys: Iterable[str]) -> None:
         """Take states and probes back to planned, so that they are tried again."""
@@ -220,13 +295,58 @@ class Ledger:
         """Status by key of all ``states`` or ``probes``."""
         return {row["key"]: row["status"] for row in self.rows(f"SELECT key, status FROM {table}")}
 
+    def state(self, key: str) -> State:
+        """A state as it was planned.
+
+        Raises:
+            StoreError: It is not here, or what is written of it does not give its key.
+        """
+        found = self.rows("SELECT * FROM states WHERE key = ?", [key])
+        if not found:
+            raise StoreError(f"the ledger {self.path} has no state {key[:12]}")
+        row = found[0]
+        parents = self.rows("SELECT parent FROM parents WHERE child = ? ORDER BY position", [key])
+        what = f"state {key[:12]}"
+        state = State(
+            row["recipe"],
+            row["version"],
+            self._read(row["params"], what),
+            tuple(parent["parent"] for parent in parents),
+            self._read(row["how"], what),
+            row["work_steps"],
+            row["cost"],
+        )
+        if state.key != key:
+            raise StoreError(f"the ledger {self.path} is damaged: what it says of {what} has another key")
+        return state
+
+    def probe(self, key: str) -> Probe:
+        """A probe as it was planned.
+
+        Raises:
+            StoreError: It is not here, or what is written of it does not give its key.
+        """
+        found = self.rows("SELECT * FROM probes WHERE key = ?", [key])
+        if not found:
+            raise StoreError(f"the ledger {self.path} has no probe {key[:12]}")
+        row = found[0]
+        states = self.rows("SELECT state FROM probe_states WHERE probe = ? ORDER BY position", [key])
+        what = f"probe {key[:12]}"
+        params, how = self._read(row["params"], what), self._read(row["how"], what)
+        probe = Probe(row["name"], row["version"], params, tuple(state["state"] for state in states), how)
+        if probe.key != key:
+            raise StoreError(f"the ledger {self.path} is damaged: what it says of {what} has another key")
+        return probe
+
     def outputs(self, keys: Iterable[str]) -> dict[str, dict[str, Output]]:
         """Outputs by state and name."""
         found: dict[str, dict[str, Output]] = {}
         for chunk in _chunks(list(keys)):
             marks = ",".join("?" * len(chunk))
             for row in self.rows(f"SELECT * FROM outputs WHERE state IN ({marks})", chunk):
-                output = Output(row["name"], row["digest"], row["size_bytes"], from_json(row["tensors"]))
+                tensors = self._read(row["tensors"], f"outputs of {row['state'][:12]}")
+                dropped = row["dropped_at"] is not None
+                output = Output(row["name"], row["digest"], row["size_bytes"], tensors, dropped)
                 found.setdefault(row["state"], {})[row["name"]] = output
         return found
 
@@ -236,7 +356,7 @@ class Ledger:
         for chunk in _chunks(list(keys)):
             marks = ",".join("?" * len(chunk))
             for row in self.rows(f"SELECT key, facts FROM states WHERE key IN ({marks})", chunk):
-                found[row["key"]] = from_json(row["facts"])
+                found[row["key"]] = self._read(row["facts"], f"facts of {row['key'][:12]}")
         return found
 
     def rates(self) -> dict[str, float]:
@@ -255,28 +375,53 @@ class Ledger:
         )
         return {row["cost"]: row["mean"] for row in self.rows(sql)}
 
+    def _read(self, text: object, what: str) -> dict[str, Any]:
+        try:
+            found = from_json(text) if isinstance(text, str) else None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise StoreError(f"the ledger {self.path} is damaged: {what} cannot be read")
+        return found
+
     def _open(self, create: bool) -> None:
         self.connection.row_factory = sqlite3.Row
+        # What a ledger holds is data; no function of its schema is to be trusted.
+        self.connection.execute("PRAGMA trusted_schema = OFF")
         found = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if found == 0 and create and not self._has_tables():
             self._create()
-        elif found != FORMAT:
+        elif 0 < found < FORMAT and self._is_ledger():
+            self.migrated = migrate(self.connection, self.path, found)
+            self.note("migrated", f"from format {found} to {FORMAT}; the ledger as it was: {self.migrated}")
+        elif found != FORMAT or not self._is_ledger():
             raise StoreError(wrong_format(self.path, found))
         self.connection.execute("PRAGMA synchronous = FULL")
 
     def _has_tables(self) -> bool:
         return bool(self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall())
 
+    def _is_ledger(self) -> bool:
+        sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'states'"
+        return bool(self.connection.execute(sql).fetchall())
+
     def _create(self) -> None:
+        """Make the tables, unless another process was faster."""
         self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+        self.connection.execute("BEGIN EXCLUSIVE")
+        if not self._has_tables():
+            for statement in filter(str.strip, TABLES.split(";")):
+                self.connection.execute(statement)
+            self.connection.execute(f"PRAGMA user_version = {FORMAT}")
+        self.connection.execute("COMMIT")
 
 
 def _chunks(keys: list[str], size: int = 500) -> Iterator[list[str]]:
     return (keys[i : i + size] for i in range(0, len(keys), size))
 
 
-def _add_attempt(write: sqlite3.Connection, attempt: Attempt, run: int) -> None:
+def add_attempt(write: sqlite3.Connection, attempt: Attempt, run: int | None) -> None:
+    """Write down one try."""
     write.execute(
         "INSERT INTO attempts (node, run, worker, started_at, seconds, status, kind, reason, traceback,"
         " work_steps, cost) VALUES (?,?,?,?,?,?,?,?,?,?,?)",

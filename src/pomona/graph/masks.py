@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,10 +37,37 @@ def unpack_masks(
         StoreError: The bits do not fit the shapes.
     """
     masks: dict[str, NDArray[np.bool_]] = {}
-    for layer in about["layers"]:
-        name, shape = layer["name"], tuple(layer["shape"])
-        size = int(np.prod(shape))
-        if name not in arrays or arrays[name].size != -(-size // 8):
-            raise StoreError(f"mask of {name!r}: the stored bits do not fit the shape {shape}")
-        masks[name] = np.unpackbits(arrays[name], count=size).astype(np.bool_).reshape(shape)
-    return masks, {layer["name"]: layer["kind"] for layer in about["layers"]}
+    kinds: dict[str, str] = {}
+    for layer in _layers(about):
+        name, shape, kind = layer["name"], tuple(layer["shape"]), layer["kind"]
+        # Numbers of Python: a product that NumPy takes may overflow to what fits.
+        size = math.prod(shape)
+        bits = arrays.get(name)
+        try:
+            if bits is None or bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+                raise ValueError
+            masks[name] = np.unpackbits(bits, count=size).astype(np.bool_).reshape(shape)
+        except (ValueError, OverflowError):
+            # Also a shape that no array has: of too many sides, or of one too long beside one of length 0.
+            raise StoreError(f"mask of {name!r}: the stored bits do not fit the shape {shape}") from None
+        kinds[name] = kind
+    return masks, kinds
+
+
+def _layers(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    layers = about.get("layers")
+    if not isinstance(layers, list) or not all(map(_is_layer, layers)):
+        raise StoreError("not a file of masks: its description lacks the name, shape and kind of each layer")
+    return layers
+
+
+def _is_layer(layer: object) -> bool:
+    if not isinstance(layer, dict):
+        return False
+    name, shape, kind = (layer.get(part) for part in ("name", "shape", "kind"))
+    return (
+        isinstance(name, str)
+        and isinstance(kind, str)
+        and isinstance(shape, list)
+        and all(isinstance(side, int) and side >= 0 for side in shape)
+    )

@@ -88,8 +88,10 @@ class HereExecutor:
         Raises:
             KeyboardInterrupt: After Ctrl-C; at once if it is pressed again.
         """
+        # A copy, as a process would get: what a user's function changes in it is its own.
+        own = Job.read(job.write())
         with self._gentle_interrupt():
-            self.said.append(Event(worker, attempt(self.execute, job, self)))
+            self.said.append(Event(worker, attempt(self.execute, own, self)))
         if self.asked_to_stop:
             raise KeyboardInterrupt
 
@@ -139,6 +141,7 @@ class LocalPool:
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.pending: dict[int, bytes] = dict.fromkeys(range(size), b"")
         self.busy: set[int] = set()
+        self.oom_kills = oom_kills()
 
     def submit(self, worker: int, job: Job) -> None:
         """Send a job; a worker is started at its first one."""
@@ -215,7 +218,22 @@ class LocalPool:
         code = process.wait()
         _close(process)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        if code == -signal.SIGKILL and oom_kills() > self.oom_kills:
+            self.oom_kills = oom_kills()
+            return Failed(
+                "out of memory", f"worker {worker} was killed by the system, which had no memory left"
+            )
         return Failed("lost worker", f"worker {worker} {how}; its log: {self.logs / f'worker-{worker}.log'}")
+
+
+def oom_kills() -> int:
+    """Processes that the system has killed because memory ran out; 0 where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
 
 
 def _read(line: bytes) -> Progress | Outcome | Failed | Stopped:

@@ -3,27 +3,62 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
 
 from pomona.core.errors import FailureKind, StoreWriteError
+from pomona.graph.again import Verdict, again, compare, node_of, purpose_of
 from pomona.graph.jobs import Failed, Job, Outcome, Stored
+from pomona.graph.leases import Leases
 from pomona.graph.ledger import Attempt
 from pomona.graph.nodes import SNAPSHOT, Graph, Probe, State
 from pomona.graph.pool import Event, Executor, Progress
+from pomona.graph.repair import clear_away, damaged_states
 from pomona.graph.store import Store
 from pomona.graph.tally import Failure, Tally
+from pomona.graph.uses import Uses
 from pomona.graph.waiting import Waiting
 
-__all__ = ["Failure", "Scheduler", "Tally"]
+__all__ = ["Failure", "Manner", "Scheduler", "Tally"]
 
 # These end the same way at every try. The others may not (a file that was missing is there now, a user's
 # package is installed), and are tried again by the next run.
 LASTING: tuple[FailureKind, ...] = ("diverged", "layer collapse")
 _TRIES_AFTER_LOSS = 3
+# How many nodes are asked for at once where other processes have the first.
+_WIDTH = 32
+# Between two looks at what other processes compute.
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run goes about its work.
+
+    Args:
+        fail_fast: Stop at the first failure; else a failure stops only what descends from it.
+        retry_failed: Try again also what would end the same way: divergence and layer collapse.
+        keep: States whose weights stay; those of others go as soon as nothing of the graph needs them. None
+            keeps all.
+        restore: States whose weights have to be on disk in the end.
+        verify: States and probes that are done and are computed once more, to compare the bits.
+        scratch: Folder for what that writes.
+    """
+
+    fail_fast: bool = False
+    retry_failed: bool = False
+    keep: AbstractSet[str] | None = None
+    restore: tuple[str, ...] = ()
+    verify: tuple[str, ...] = ()
+    scratch: Path | None = None
 
 
 class Scheduler:
     """One run of a graph against a store.
+
+    Other processes may run on the same store: each state is computed by one of them.
 
     Args:
         store: Where results go and what is known comes from.
@@ -33,6 +68,7 @@ class Scheduler:
         device: ``cpu`` or ``cuda``, passed to every job.
         labels: What a state is called in the progress, by key.
         on_change: Called with the tally after every event, and about ten times a second.
+        manner: How to go about it.
     """
 
     def __init__(
@@ -44,6 +80,7 @@ class Scheduler:
         device: str = "cpu",
         labels: Mapping[str, str] | None = None,
         on_change: Callable[[Tally], None] = lambda tally: None,
+        manner: Manner | None = None,
     ) -> None:
         self.store = store
         self.graph = graph
@@ -52,32 +89,46 @@ class Scheduler:
         self.device = device
         self.labels = labels or {}
         self.on_change = on_change
+        self.manner = manner or Manner()
         self.tally = Tally()
         self.failures: list[Failure] = []
+        self.repairs: list[str] = []
+        self.verdicts: list[Verdict] = []
         self._outputs: dict[str, dict[str, str]] = {}
         self._facts: dict[str, Mapping[str, object]] = {}
         self._running: dict[int, tuple[str, float]] = {}
         self._losses: dict[str, int] = {}
-        self._survey()
+        self._elsewhere: set[str] = set()
+        self._looked = 0.0
+        self._after_commit: list[Callable[[], object]] = []
+        self._uses = Uses()
+        cleared = clear_away(store)
+        if cleared:
+            self._say("swept", cleared)
+        self._survey(damaged_states(store, graph))
 
     def execute(self) -> None:
-        """Compute everything that is missing; a failure stops only what descends from it.
+        """Compute everything that is missing.
 
         Raises:
             KeyboardInterrupt: As it came, after the running jobs have written their checkpoints.
             StoreError: The store cannot take results any more; running jobs are asked to stop.
         """
-        try:
-            while self._running or self._waiting.ready:
-                self._dispatch()
-                for event in self.executor.poll(0.1):
-                    self._take(event)
-                self.on_change(self.tally)
-        finally:
-            # Results that arrive while stopping are finished work and are kept.
-            for event in self.executor.stop(1.5):
-                if isinstance(event.what, Outcome):
-                    self._take(event)
+        with Leases(self.store.folder, self.store.ledger.path, self.run_number) as leases:
+            try:
+                self._let_go(self.graph.states)
+                while self._running or self._waiting.ready or self._elsewhere:
+                    if self.failures and self.manner.fail_fast:
+                        break
+                    self._dispatch(leases)
+                    if not self._running:
+                        time.sleep(_LOOK_SECONDS / 4)
+                    self._take_all(self.executor.poll(0.1))
+                    self.on_change(self.tally)
+            finally:
+                # Results that arrive while stopping are finished work and are kept.
+                said = self.executor.stop(1.5)
+                self._take_all([event for event in said if isinstance(event.what, Outcome)])
 
     def note(self, worker: int, progress: Progress) -> None:
         """How far a running job is, where it is not said through the executor's events."""
@@ -85,55 +136,127 @@ class Scheduler:
             self._note_progress(worker, progress)
             self.on_change(self.tally)
 
-    def _survey(self) -> None:
+    def _survey(self, damaged: list[str]) -> None:
         """Find what is missing, what it waits for, and how much work lies behind it."""
         ledger, graph = self.store.ledger, self.graph
         status = {**ledger.statuses("states"), **ledger.statuses("probes")}
         wanted = (*graph.states, *graph.probes)
         done = {key for key in wanted if status.get(key) == "done"}
         failed = {key: _last_failure(self.store, key) for key in wanted if status.get(key) == "failed"}
-        again = {key for key, (kind, _) in failed.items() if kind not in LASTING}
-        ledger.reopen(again)
-        lasting = {key: how for key, how in failed.items() if key not in again}
+        tries = {key for key, (kind, _) in failed.items() if self.manner.retry_failed or kind not in LASTING}
+        ledger.reopen(tries)
+        lasting = {key: how for key, how in failed.items() if key not in tries}
 
         missing = [key for key in wanted if key not in done and key not in lasting]
         needs = {key: [parent for parent in self._before(key) if parent not in done] for key in missing}
         self._waiting = Waiting(needs, {key: 1.0 + self._work(key) for key in missing})
-        known = [key for key in graph.states if key in done]
-        for key, outputs in ledger.outputs(known).items():
-            self._outputs[key] = {name: output.digest for name, output in outputs.items()}
-        self._facts.update(ledger.facts(known))
+        for key in missing:
+            self._uses.begin(self._before(key))
 
         tally = self.tally
-        tally.states, tally.cached = len(graph.states), len(known)
+        tally.states, tally.cached = len(graph.states), sum(key in done for key in graph.states)
         tally.probes = sum(key in needs for key in graph.probes)
         tally.work_steps = sum(self._work(key) for key in needs)
+        for key in dict.fromkeys((*damaged, *self.manner.restore)):
+            if key in done:
+                self._do_again(again("restore", key))
+        for key in missing:
+            for parent in self._before(key):
+                if again("restore", parent) in self._waiting:
+                    self._waiting.hold(key, again("restore", parent))
+        for key in self.manner.verify:
+            self._do_again(again("verify", key))
         for key, (kind, reason) in lasting.items():
             self._give_up(key, kind, reason)
 
+    def _do_again(self, key: str) -> None:
+        if key not in self._waiting:
+            self._waiting.add(key)
+            self.tally.work_steps += self._work(key)
+            self._uses.begin(self._before(key))
+
+    def _node(self, key: str) -> State | Probe:
+        node = node_of(key)
+        return self.graph.states.get(node) or self.graph.probes[node]
+
     def _before(self, key: str) -> tuple[str, ...]:
-        state = self.graph.states.get(key)
-        return state.parents if state else self.graph.probes[key].states
+        node = self._node(key)
+        return node.parents if isinstance(node, State) else node.states
 
     def _work(self, key: str) -> int:
-        state = self.graph.states.get(key)
-        return state.work_steps if state else 0
+        node = self._node(key)
+        return node.work_steps if isinstance(node, State) else 0
 
-    def _dispatch(self) -> None:
-        idle = [w for w in range(self.executor.size) if w not in self._running]
-        for worker in idle:
-            if not self._waiting.ready:
+    def _dispatch(self, leases: Leases) -> None:
+        """Give every idle worker a job, as far as there are any that no other process has."""
+        if self._elsewhere and time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            for key in self._elsewhere:
+                self._waiting.put_back(key)
+            self._elsewhere.clear()
+        for worker in range(self.executor.size):
+            if worker in self._running:
+                continue
+            claimed = self._claimed(leases, worker)
+            if claimed is None:
                 return
-            key = self._waiting.take()
-            self._running[worker] = (key, time.time())
+            self._running[worker] = (claimed, time.time())
             self._note_progress(worker, Progress(0, 1))
-            self.executor.submit(worker, self._job(key))
+            self.executor.submit(worker, self._job(claimed))
+
+    def _claimed(self, leases: Leases, worker: int) -> str | None:
+        """The next node that is ours to compute; what other processes have or have ended is sorted out."""
+        width = 1
+        while self._waiting.ready:
+            wanted: dict[str, str] = {}
+            while self._waiting.ready and len(wanted) < width:
+                key = self._waiting.take()
+                if node_of(key) in wanted:
+                    self._waiting.put_back(key)  # once to restore and once to verify
+                    break
+                wanted[node_of(key)] = key
+            repeated = {node for node, key in wanted.items() if purpose_of(key) is not None}
+            claim = leases.claim(list(wanted), str(worker), repeated)
+            self._elsewhere |= {wanted[node] for node in claim.held}
+            for node in claim.ended:
+                self._take_over(wanted[node])
+            for node, key in wanted.items():
+                if node not in (claim.mine, *claim.held, *claim.ended):
+                    self._waiting.put_back(key)
+            if claim.mine is None:
+                width = _WIDTH
+                continue
+            key = wanted[claim.mine]
+            if purpose_of(key) == "restore" and self._is_whole(claim.mine):
+                # Another process has restored it, or its file is that of another state.
+                leases.release(claim.mine)
+                self.store.ledger.keep_outputs(claim.mine)
+                self._restored(key)
+                continue
+            return key
+        return None
+
+    def _take_over(self, key: str) -> None:
+        """Another process has ended it meanwhile."""
+        table = "probes" if key in self.graph.probes else "states"
+        row = self.store.ledger.rows(f"SELECT status FROM {table} WHERE key = ?", [key])[0]
+        if row["status"] == "failed":
+            self._give_up(key, *_last_failure(self.store, key))
+            return
+        if key in self.graph.probes:
+            self.tally.probes_done += 1
+        else:
+            self.tally.elsewhere += 1
+            self.tally.work_steps -= self._work(key)
+        self._waiting.finish(key)
+        self._end([key])
 
     def _job(self, key: str) -> Job:
-        node: State | Probe = self.graph.states.get(key) or self.graph.probes[key]
+        node = self._node(key)
         deep = isinstance(node, State) and node.recipe == SNAPSHOT
+        verified = purpose_of(key) == "verify"
         return Job(
-            node=key,
+            node=node.key,
             name=node.recipe if isinstance(node, State) else node.name,
             params=node.params,
             how=node.how,
@@ -141,17 +264,22 @@ class Scheduler:
             store=str(self.store.folder),
             device=self.device,
             snapshots=tuple(str(s.params["at"]) for s in self._snapshots(key)),
+            scratch=str(self.manner.scratch) if verified else "",
         )
 
     def _stored(self, key: str, deep: bool) -> Stored:
         state = self.graph.states[key]
+        if key not in self._outputs:
+            known = self.store.ledger.outputs([key]).get(key, {})
+            self._outputs[key] = {name: output.digest for name, output in known.items()}
+            self._facts[key] = self.store.ledger.facts([key])[key]
         return Stored(
             key=key,
             recipe=state.recipe,
             params=state.params,
             how=state.how,
-            outputs=self._outputs.get(key, {}),
-            facts=self._facts.get(key, {}),
+            outputs=self._outputs[key],
+            facts=self._facts[key],
             parents=tuple(self._stored(parent, False) for parent in state.parents) if deep else (),
         )
 
@@ -160,21 +288,39 @@ class Scheduler:
         children = [self.graph.states[c] for c in self._waiting.children(key) if c in self.graph.states]
         return [child for child in children if child.recipe == SNAPSHOT]
 
-    def _take(self, event: Event) -> None:
+    def _take_all(self, events: Sequence[Event]) -> None:
+        """Commit what several events bring in one transaction: the disk is waited for once."""
+        full = ""
+        if events:
+            with self.store.ledger.transaction():
+                for event in events:
+                    full = self._take(event) or full
+        # A checkpoint may go once the state that it is of is safe, a file once nothing counts on it.
+        after, self._after_commit = self._after_commit, []
+        for action in after:
+            action()
+        if full:
+            raise StoreWriteError(full)
+
+    def _take(self, event: Event) -> str:
+        """Note an event; gives the reason if the store can take no more results."""
         if event.worker not in self._running:
-            return  # an idle worker ended; the next job starts another
+            return ""  # an idle worker ended; the next job starts another
         key, started = self._running[event.worker]
         if isinstance(event.what, Progress):
             self._note_progress(event.worker, event.what)
-            return
+            return ""
         del self._running[event.worker]
         self.tally.idle(event.worker)
         if isinstance(event.what, Outcome):
             self._finish(key, event, event.what, started)
         elif isinstance(event.what, Failed):
+            if event.what.store_full:
+                return event.what.reason
             self._fail(key, event, event.what, started)
         else:
             self._waiting.put_back(key)
+        return ""
 
     def _note_progress(self, worker: int, progress: Progress) -> None:
         key = self._running[worker][0]
@@ -183,10 +329,20 @@ class Scheduler:
     def _finish(self, key: str, event: Event, outcome: Outcome, started: float) -> None:
         attempt = self._attempt(key, event.worker, started, outcome)
         ledger = self.store.ledger
+        if purpose_of(key) is not None:
+            self._finish_again(key, outcome, attempt)
+            return
         if key in self.graph.probes:
             ledger.commit_probe(key, outcome.measurements, attempt, self.run_number)
             self.tally.probes_done += 1
             self._waiting.finish(key)
+            self._end([key])
+            return
+        left = [*outcome.outputs, *(o for found in outcome.snapshots.values() for o in found)]
+        if not all(self.store.blobs.path(output.digest).exists() for output in left):
+            # Another process has let go of a file that was there already when this one would have written it.
+            ledger.release(key)
+            self._waiting.put_back(key)
             return
         for snapshot in self._snapshots(key):
             outputs = outcome.snapshots.get(str(snapshot.params["at"]))
@@ -200,7 +356,7 @@ class Scheduler:
             self._close(snapshot.key, {o.name: o.digest for o in outputs}, {})
         ledger.commit_state(key, outcome.outputs, outcome.facts, attempt, self.run_number)
         self._close(key, {o.name: o.digest for o in outcome.outputs}, outcome.facts)
-        self.store.files.drop_checkpoint(key)
+        self._after_commit.append(lambda: self.store.files.drop_checkpoint(key))
 
     def _close(self, key: str, outputs: dict[str, str], facts: Mapping[str, object]) -> None:
         """A state is done: its children wait for one less."""
@@ -208,19 +364,85 @@ class Scheduler:
         self.tally.done += 1
         self.tally.steps_finished += self._work(key)
         self._waiting.finish(key)
+        self._end([key])
+
+    def _finish_again(self, key: str, outcome: Outcome, attempt: Attempt) -> None:
+        """A second computation has ended: keep its files if they are the same, say so if they are not."""
+        node = node_of(key)
+        verdict = compare(self.store.ledger, node, outcome, self._environment())
+        if purpose_of(key) == "verify":
+            self._judge(key, verdict)
+        elif verdict.same:
+            left = self.store.ledger.outputs([node]).get(node, {}).values()
+            self.store.ledger.commit_restored(node, attempt, self.run_number)
+            self._restored(key)
+            if not any(output.dropped for output in left):
+                text = f"{self._label(node)}: files that were gone were computed again, bit for bit"
+                self._say("repaired", text, node)
+        else:
+            reason = f"its files are gone and computing it again gave {verdict.text}"
+            failed = self._attempt(key, int(attempt.worker), attempt.started_at, Failed("error", reason))
+            self.store.ledger.commit_failure(failed, self.run_number, final=False)
+            self._give_up(key, "error", reason)
+
+    def _restored(self, key: str) -> None:
+        self.tally.restored += 1
+        self.tally.steps_finished += self._work(key)
+        self._waiting.finish(key)
+        self._end([key])
+
+    def _judge(self, key: str, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        self.store.ledger.release(verdict.node)
+        if not verdict.same:
+            self.store.ledger.note("verified", verdict.text, verdict.node, self.run_number)
+        self.tally.verified += 1
+        self.tally.steps_finished += self._work(key)
+        self._waiting.finish(key)
+        self._end([key])
+
+    def _environment(self) -> str:
+        sql = "SELECT document FROM environments WHERE digest = (SELECT environment FROM runs WHERE id = ?)"
+        rows = self.store.ledger.rows(sql, [self.run_number])
+        return str(rows[0]["document"])
+
+    def _is_whole(self, state: str) -> bool:
+        """Whether all files of a state are there and what their names say."""
+        found = self.store.ledger.outputs([state]).get(state, {}).values()
+        return all(self.store.blobs.check(output.digest) is None for output in found)
 
     def _fail(self, key: str, event: Event, failed: Failed, started: float) -> None:
-        if failed.store_full:
-            raise StoreWriteError(failed.reason)
+        if failed.lost and self._restore_first(key, failed.lost):
+            return
+        if purpose_of(key) == "verify":
+            self._judge(key, Verdict(node_of(key), failed=failed.reason))
+            return
         lost = failed.kind == "lost worker"
         self._losses[key] = self._losses.get(key, 0) + lost
         final = not lost or self._losses[key] >= _TRIES_AFTER_LOSS
         attempt = self._attempt(key, event.worker, started, failed)
-        self.store.ledger.commit_failure(attempt, self.run_number, final)
+        # What is done stays done, also where its files could not be made again.
+        first = purpose_of(key) is None
+        self.store.ledger.commit_failure(attempt, self.run_number, final and first)
         if final:
             self._give_up(key, failed.kind, failed.reason)
         else:
             self._waiting.put_back(key)
+
+    def _restore_first(self, key: str, digest: str) -> bool:
+        """Let a node wait for the file that it lacks; says whether the state that left it is known."""
+        line = [*self._before(key)]
+        line += [before for parent in line for before in self.graph.states[parent].parents]
+        owner = next((state for state in line if digest in self._outputs.get(state, {}).values()), None)
+        tries = self._losses.get(key, 0) + 1
+        if owner is None or tries > _TRIES_AFTER_LOSS:
+            return False
+        self._losses[key] = tries
+        self.store.ledger.release(node_of(key))
+        before = again("restore", owner)
+        self._do_again(before)
+        self._waiting.hold(key, before)
+        return True
 
     def _give_up(self, key: str, kind: FailureKind, reason: str) -> None:
         """Record a failure and take everything that descends from it off the list."""
@@ -230,18 +452,44 @@ class Scheduler:
         self.tally.failed += key in self.graph.states
         self.tally.blocked += blocked
         self.failures.append(Failure(key, self._label(key), kind, reason, blocked))
+        self._end(lost)
+
+    def _end(self, keys: Iterable[str]) -> None:
+        """Nodes that need no file any more: what nothing else needs may go."""
+        idle = [state for key in keys for state in self._uses.end(node_of(key), self._before(key))]
+        self._after_commit.append(lambda: self._let_go(idle))
+
+    def _let_go(self, states: Iterable[str]) -> None:
+        keep = self.manner.keep
+        if keep is None:
+            return
+        unused = [
+            state
+            for state in states
+            if state in self.graph.states
+            and state not in keep
+            and self._uses.idle(state)
+            and again("restore", state) not in self._waiting
+        ]
+        if unused:
+            self.store.let_go(unused)
+
+    def _say(self, kind: str, text: str, node: str | None = None) -> None:
+        self.repairs.append(text)
+        self.store.ledger.note(kind, text, node, self.run_number)
 
     def _label(self, key: str) -> str:
+        key = node_of(key)
         probe = self.graph.probes.get(key)
         if probe is not None:
             return f"{probe.name} of {self._label(probe.states[0])}"
         return self.labels.get(key, f"{self.graph.states[key].recipe} {key[:12]}")
 
     def _attempt(self, key: str, worker: int, started: float, ended: Outcome | Failed) -> Attempt:
-        node: State | Probe = self.graph.states.get(key) or self.graph.probes[key]
+        node = self._node(key)
         failed = ended if isinstance(ended, Failed) else None
         return Attempt(
-            node=key,
+            node=node.key,
             worker=str(worker),
             started_at=started,
             seconds=time.time() - started,

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pomona.core.errors import InputError, StoreError
 from pomona.graph.blobs import Arrays, BlobStore, pack, tensor_digest, unpack, write_atomically
+from pomona.graph.jobs import Job
 from pomona.graph.ledger import Ledger, Output
 from pomona.graph.masks import Masks, pack_masks, unpack_masks
+from pomona.graph.nodes import Graph
+
+if TYPE_CHECKING:
+    from pomona.graph.query import Query
+    from pomona.graph.states import States
 
 DEFAULT_STORE = Path("pomona-store")
 LEDGER = "ledger.sqlite"
@@ -73,6 +79,18 @@ class Store:
         shown = ", ".join(f"{row['key'][: max(12, len(prefix) + 4)]} ({row['recipe']})" for row in rows)
         raise InputError(f"several states have a key that begins with {prefix!r}: {shown}; give more of it")
 
+    def states(self, query: Query | str | None = None) -> States:
+        """The states that a query finds, or all. Nothing is read until it is asked for.
+
+        >>> store.states("recipe == train and accuracy > 0.9").frame()  # doctest: +SKIP
+
+        Raises:
+            InputError: The query is not one (says where), or the store does not know a name of it.
+        """
+        from pomona.graph.states import States
+
+        return States(self, query)
+
     def weights(self, key: str) -> dict[str, NDArray[Any]]:
         """Weights, biases and buffers of a finished state."""
         return self.files.read_weights(self._output(key, "weights").digest)
@@ -81,31 +99,86 @@ class Store:
         """Masks of a finished state and the kind of each layer, by parameter name."""
         return self.files.read_masks(self._output(key, "masks").digest)
 
+    def let_go(self, states: Sequence[str]) -> None:
+        """Drop the weights of finished states; digests, masks and results stay."""
+        found = [o for left in self.ledger.outputs(states).values() for o in left.values() if not o.dropped]
+        self.ledger.drop_outputs(states)
+        self.remove(output.digest for output in found if output.name == "weights")
+
+    def remove(self, digests: Iterable[str]) -> None:
+        """Remove blobs that no state keeps."""
+        # In the lock that also a commit holds while it looks whether its files are there.
+        with self.ledger.transaction() as write:
+            for digest in digests:
+                sql = "SELECT 1 FROM outputs WHERE digest = ? AND dropped_at IS NULL LIMIT 1"
+                if write.execute(sql, (digest,)).fetchone() is None:
+                    self.blobs.remove(digest)
+
+    def graph(self, keys: Iterable[str], probes: Iterable[str] = ()) -> Graph:
+        """States and probes with all that they descend from, as they were planned.
+
+        Raises:
+            StoreError: The ledger is damaged: a state is not what its key says, or its parent is not there.
+        """
+        graph = Graph()
+        measured = [self.ledger.probe(key) for key in probes]
+        waiting = [*keys, *(state for probe in measured for state in probe.states)]
+        while waiting:
+            key = waiting[-1]
+            if key in graph.states:
+                waiting.pop()
+                continue
+            state = self.ledger.state(key)
+            before = [parent for parent in state.parents if parent not in graph.states]
+            if before:
+                waiting += before
+            else:
+                graph.add(state)
+                waiting.pop()
+        for probe in measured:
+            graph.measure(probe)
+        return graph
+
     def _output(self, key: str, name: str) -> Output:
-        outputs = self.ledger.outputs([key]).get(key, {})
-        if name not in outputs:
+        output = self.ledger.outputs([key]).get(key, {}).get(name)
+        if output is None:
             rows = self.ledger.rows("SELECT status FROM states WHERE key = ?", [key])
             status = rows[0]["status"] if rows else "not in this store"
             raise StoreError(f"state {key[:12]} has no {name}: it is {status}")
-        return outputs[name]
+        if output.dropped:
+            raise StoreError(
+                f"the {name} of state {key[:12]} were let go; 'pomona restore {key[:12]}' computes them again"
+            )
+        return output
 
 
 class Files:
-    """The files of a store, for workers: they read and write blobs and never open the ledger."""
+    """The files of a store, for workers: they read and write blobs and never open the ledger.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: The store.
+        scratch: Folder that takes what is written, where the store is not to be changed.
+    """
+
+    def __init__(self, folder: Path, scratch: Path | None = None) -> None:
         self.folder = folder
         self.blobs = BlobStore(folder)
-        self.checkpoints = folder / "checkpoints"
+        self.written = BlobStore(scratch) if scratch else self.blobs
+        self.checkpoints = (scratch or folder) / "checkpoints"
+
+    @classmethod
+    def of(cls, job: Job) -> Files:
+        """Those that a job reads and writes."""
+        return cls(Path(job.store), Path(job.scratch) if job.scratch else None)
 
     def write_weights(self, arrays: Arrays) -> Output:
         """Store the weights, biases and buffers of a state."""
-        blob = self.blobs.write(arrays)
+        blob = self.written.write(arrays)
         return Output("weights", blob.digest, blob.size_bytes, blob.tensors)
 
     def write_masks(self, masks: Masks, kinds: Mapping[str, str]) -> Output:
         """Store masks, one bit a weight."""
-        blob = self.blobs.write(*pack_masks(masks, kinds))
+        blob = self.written.write(*pack_masks(masks, kinds))
         return Output("masks", blob.digest, blob.size_bytes, blob.tensors)
 
     def describe(self, name: str, digest: str) -> Output:
@@ -126,12 +199,12 @@ class Files:
         content = pack(arrays, about)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         name = f"{key}.{hashlib.sha256(content).hexdigest()}.safetensors"
-        write_atomically(self.checkpoints / name, content, self.blobs.temporary)
+        write_atomically(self.checkpoints / name, content, self.written.temporary)
         self._drop(key, keep=name)
 
     def read_checkpoint(self, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
         """The last checkpoint of a state; None where there is none, or none that is whole."""
-        for path in sorted(self.checkpoints.glob(f"{key}.*.safetensors"), key=_age, reverse=True):
+        for path in sorted(self._checkpoints(key), key=_age, reverse=True):
             with contextlib.suppress(OSError, StoreError):
                 content = path.read_bytes()
                 if path.name == f"{key}.{hashlib.sha256(content).hexdigest()}.safetensors":
@@ -143,9 +216,15 @@ class Files:
         self._drop(key)
 
     def _drop(self, key: str, keep: str = "") -> None:
-        for path in self.checkpoints.glob(f"{key}.*.safetensors"):
+        for path in self._checkpoints(key):
             if path.name != keep:
                 path.unlink(missing_ok=True)
+
+    def _checkpoints(self, key: str) -> list[Path]:
+        # A pattern would be compiled anew for each key.
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.checkpoints) as found:
+            return [Path(entry.path) for entry in found if entry.name.startswith(f"{key}.")]
+        return []
 
 
 def _age(path: Path) -> float:

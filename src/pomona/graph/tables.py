@@ -1,20 +1,20 @@
-"""The tables of a ledger. Stores outlive code: a change here needs a new FORMAT and a migration."""
+"""The tables of a ledger. Stores outlive code: a change here needs a new FORMAT and a step in ``migrate``."""
 
-FORMAT = 1  # raised by every change of the tables that older code cannot read
+FORMAT = 2  # raised by every change of the tables that older code cannot read
 
 TABLES = """
 CREATE TABLE states (
     key TEXT PRIMARY KEY, recipe TEXT NOT NULL, version INTEGER NOT NULL, params TEXT NOT NULL,
     how TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'planned' CHECK (status IN ('planned','done','failed')),
     facts TEXT NOT NULL DEFAULT '{}', work_steps INTEGER NOT NULL DEFAULT 0, cost TEXT NOT NULL DEFAULT '',
-    planned_at REAL NOT NULL, finished_at REAL);
+    planned_at REAL NOT NULL, finished_at REAL, distance INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX states_recipe ON states (recipe, status);
 CREATE TABLE parents (
     child TEXT NOT NULL, position INTEGER NOT NULL, parent TEXT NOT NULL, PRIMARY KEY (child, position));
 CREATE INDEX parents_parent ON parents (parent);
 CREATE TABLE outputs (
     state TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-    tensors TEXT NOT NULL, PRIMARY KEY (state, name));
+    tensors TEXT NOT NULL, dropped_at REAL, PRIMARY KEY (state, name));
 CREATE INDEX outputs_digest ON outputs (digest);
 CREATE TABLE probes (
     key TEXT PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, params TEXT NOT NULL,
@@ -41,3 +41,23 @@ CREATE TABLE labels (
     level INTEGER NOT NULL, arm TEXT NOT NULL, PRIMARY KEY (study, state, step, replicate, level, arm));
 CREATE INDEX labels_state ON labels (state);
 """
+
+NEW_IN_2 = """
+CREATE INDEX measurements_quantity ON measurements (quantity, layer, class, value);
+CREATE TABLE owners (
+    id INTEGER PRIMARY KEY, run INTEGER, pid INTEGER NOT NULL,
+    started_at REAL NOT NULL, beat_at REAL NOT NULL);
+CREATE TABLE leases (
+    node TEXT PRIMARY KEY, owner INTEGER NOT NULL, worker TEXT NOT NULL,
+    taken_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE tags (state TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (state, tag)) WITHOUT ROWID;
+CREATE INDEX tags_tag ON tags (tag);
+CREATE TABLE notes (
+    id INTEGER PRIMARY KEY, state TEXT NOT NULL, written_at REAL NOT NULL, text TEXT NOT NULL);
+CREATE INDEX notes_state ON notes (state);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, run INTEGER, at REAL NOT NULL, kind TEXT NOT NULL, node TEXT, text TEXT NOT NULL);
+CREATE TABLE sources (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+TABLES += NEW_IN_2

@@ -13,7 +13,10 @@ class Tally:
     """How far a run is. Counts are of states; probes are counted apart.
 
     Args:
-        states: All states of the graph: in the end cached, done, failed or blocked.
+        states: All states of the graph: in the end cached, done, elsewhere, failed or blocked.
+        elsewhere: States that other processes computed meanwhile.
+        restored: States whose files were gone and are there again; they count as cached too.
+        verified: States and probes that were computed a second time, to compare.
         work_steps: Optimizer steps of what is still wanted; those of a failure and of what it blocks are not.
         steps_finished: Optimizer steps of finished states.
         workers: What each worker is at: its label, and the share that is done.
@@ -22,6 +25,9 @@ class Tally:
     states: int = 0
     cached: int = 0
     done: int = 0
+    elsewhere: int = 0
+    restored: int = 0
+    verified: int = 0
     failed: int = 0
     blocked: int = 0
     probes: int = 0

@@ -74,7 +74,8 @@ class ThreadPool:
         if worker not in self.threads:
             self._start(worker)
         self.busy.add(worker)
-        self._orders[worker].put(job)
+        # A copy, as a process would get: what a user's function changes in it is its own.
+        self._orders[worker].put(Job.read(job.write()))
 
     def poll(self, timeout_seconds: float) -> Sequence[Event]:
         """What the threads said."""

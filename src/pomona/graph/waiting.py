@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Mapping
 
 
@@ -49,9 +50,21 @@ class Waiting:
                 self._ready.discard(key)
                 return key
 
+    def add(self, key: str) -> None:
+        """One more node, which waits for nothing and comes before the others."""
+        self._needs[key] = set()
+        self._rank[key] = (-math.inf, len(self._rank), key)
+        self.put_back(key)
+
+    def hold(self, key: str, before: str) -> None:
+        """Let a node that was taken wait for another one."""
+        self._ready.discard(key)
+        self._needs[key].add(before)
+        self._children.setdefault(before, []).append(key)
+
     def put_back(self, key: str) -> None:
         """A node whose parents are done can be taken, perhaps once more."""
-        if key not in self._ready:
+        if key in self._needs and key not in self._ready:
             self._ready.add(key)
             heapq.heappush(self._queue, self._rank[key])
 

@@ -116,7 +116,7 @@ def _facts(evidence: Evidence) -> list[Row]:
         ("Replicates", f"{evidence.replicates}{f' ({held_streams})' if held_streams else ''}"),
         ("Levels", ranges([point.level for point in points]) + (" (0 is dense)" if several > 1 else "")),
         ("States", f"{len(graph.states):,} to compute, shared ones counted once: {there}"),
-        ("Measured", ", ".join(study.spec.measure)),
+        ("Measured", ", ".join(map(str, study.spec.measure))),
     ]
 
 
@@ -141,6 +141,8 @@ def _step(evidence: Evidence, name: str, variants: list[tuple[Mapping[str, str],
     points = [point for point in evidence.population.points if point.step == name]
     if spec.init is not None:
         what = "a fresh network" + (" under masks of another step" if spec.mask is not None else "")
+    elif spec.apply is not None:
+        what = f"{spec.apply.recipe} on every state of {spec.from_}"
     elif spec.from_ is not None:
         what = f"states of {spec.from_}, pruned and treated level after level"
     else:

@@ -148,6 +148,8 @@ def _environments(work: _Work) -> Iterator[tuple[str, list[Row]]]:
                 ("SIMD", ", ".join(processor["simd"]) or "unknown"),
                 # Runs of before there was a lane engine do not say.
                 ("Kernels of the lane engine", about.get("kernels") or "none"),
+                # Runs of before this was captured do not say.
+                ("GPUs", ", ".join(about.get("gpus", ())) or "none"),
                 ("System", about["system"]),
                 ("Commit of the working folder", about["commit"] or "not a git repository"),
             ],

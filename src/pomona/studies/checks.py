@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pomona.core.errors import ProblemsError, unknown
 from pomona.studies.document import Document
+from pomona.studies.own import own_measures
 from pomona.studies.reach import Factors, factors_in
 from pomona.studies.resolve import Resolver
 from pomona.studies.schema import Contrast, Let, StudySpec
@@ -51,6 +52,14 @@ def entry_faults(let: Let, resolver: Resolver, factors: Factors) -> Iterator[str
                 resolver.entry(kind, name, {})
             except ProblemsError as error:
                 yield from error.problems
+
+
+def measure_faults(spec: StudySpec, order: Sequence[str], document: Document) -> Iterator[str]:
+    """Users' probes that are not there, or are asked for in a wrong way."""
+    try:
+        own_measures(spec, order, document)
+    except ProblemsError as error:
+        yield from error.problems
 
 
 def hypothesis_faults(spec: StudySpec, factors: Factors, document: Document) -> Iterator[str]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pomona.core.errors import InputError, ProblemsError
 from pomona.core.step import Step
 from pomona.data.choice import DataChoice
+from pomona.graph.growth import add_probe, add_state
 from pomona.graph.nodes import Graph, Probe, State
 from pomona.pruning.treatments import Treatment
 from pomona.studies.engines import Engine, engine_faults
 from pomona.studies.feasible import unfit
 from pomona.studies.identity import Identities, Network
-from pomona.studies.resolve import Arm, MaskSource, ResolvedStep, Selector
+from pomona.studies.own import own_measures
+from pomona.studies.reach import lines_of_steps
+from pomona.studies.resolve import Applied, Arm, MaskSource, ResolvedStep, Selector
 from pomona.studies.study import Study
 
 _REWIND = Treatment(name="rewind")
@@ -129,6 +132,8 @@ class _Expansion:
     def _build(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
         if step.model is not None:
             yield from self._fresh(step, arm, replicate)
+        elif step.applied is not None:
+            yield from self._applied(step, step.applied, arm, replicate)
         elif step.base is not None:
             yield from self._iterated(step, arm, replicate)
         else:
@@ -177,6 +182,25 @@ class _Expansion:
                 step, arm, replicate, level, masked, start, base.origin, base.network, base.trunk, point
             )
             point = replace(point, data=point.data or base.data)
+            yield point
+
+    def _applied(self, step: ResolvedStep, applied: Applied, arm: Arm, replicate: int) -> Iterator[Point]:
+        """A user's recipe on every state of a step, level by level; joined over a factor where it says so."""
+        assert step.base is not None
+        arms = [{**arm, applied.over: label} for label in applied.labels] if applied.over else [arm]
+        by_level: dict[int, list[Point]] = {}
+        for one in arms:
+            for base in self._find(Selector(step.base), one, replicate):
+                by_level.setdefault(base.level, []).append(base)
+        point = None
+        for level, bases in by_level.items():
+            first = bases[0]
+            parents = [base.state for base in bases]
+            made = add_state(self.graph, applied.recipe, parents, applied.parameters)
+            point = self._trained(
+                step, arm, replicate, level, made, made, first.origin, first.network, first.trunk, point
+            )
+            point = replace(point, data=point.data or first.data)
             yield point
 
     def _masked(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
@@ -300,7 +324,10 @@ class _Expansion:
         return found
 
     def _measure(self, points: list[Point]) -> list[Pair]:
-        measures = set(self.study.spec.measure)
+        spec = self.study.spec
+        measures = {name for name in spec.measure if isinstance(name, str)}
+        own = own_measures(spec, self.study.order, self.study.document)
+        lines = lines_of_steps(spec, self.study.order)
         for point in points:
             if measures & {"accuracy", "class-accuracy", "loss"} and point.data is not None:
                 for part in ("test", *(["validation"] if point.data.validation else [])):
@@ -312,7 +339,24 @@ class _Expansion:
             if "weight-stability" in measures and point.previous is not None:
                 probe = self.make.compare("weight-stability", point.previous.state, point.state)
                 point.probes["weight-stability"] = self.graph.measure(probe)
+            for measure in own:
+                measured = [point]
+                if measure.against is not None:
+                    measured += self._against(measure.against, point, lines)
+                    if len(measured) == 1:
+                        continue
+                states = [one.state for one in measured]
+                probe = add_probe(self.graph, measure.probe, states, measure.parameters)
+                point.probes[measure.label] = probe
         return list(self._pairs(points)) if "mask-distance" in measures else []
+
+    def _against(self, step: str, point: Point, lines: Mapping[str, frozenset[str]]) -> list[Point]:
+        """The one point of an earlier step that a measure compares with: of its level, or the only one."""
+        names = [name for name in self.study.factors if name in self.study.reach[step]]
+        if step not in lines[point.step] or any(name not in point.arm for name in names):
+            return []
+        found = self.points.get((step, point.replicate, tuple(point.arm[name] for name in names)), [])
+        return [other for other in found if other.level == point.level] or (found if len(found) == 1 else [])
 
     def _pairs(self, points: list[Point]) -> Iterator[Pair]:
         """Arms of one step at equal level and replicate, where both were pruned."""

@@ -67,7 +67,10 @@ def unfit(settled: Settled, document: Document, infos: Infos) -> list[str]:
     for name, arms in settled.items():
         lines[name] = {}
         for arm, step in arms:
-            before = find(Selector(step.base) if step.base is not None else step.weights, arm)
+            # Of states that are joined the first stands for all.
+            joined = {step.applied.over: step.applied.labels[0]} if step.applied and step.applied.over else {}
+            base = Selector(step.base) if step.base is not None else step.weights
+            before = find(base, {**arm, **joined})
             data = before.data if before is not None else step.data if step.model is not None else None
             said = list(_training_faults(step, infos))
             if data is not None:

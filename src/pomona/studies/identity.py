@@ -6,12 +6,12 @@ consumes that stream, never the study, the arm, the number of workers or the mac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pomona.core.canonical import Value
+from pomona.core.canonical import Shared, Value
 from pomona.core.errors import InputError
 from pomona.core.reference import Reference, is_reference
 from pomona.core.step import Step, steps_per_epoch
@@ -20,7 +20,7 @@ from pomona.data.choice import DataChoice, check_validation
 from pomona.data.dataset import describe
 from pomona.graph.nodes import SNAPSHOT, Probe, State
 from pomona.models.choice import ModelChoice
-from pomona.pruning.method import prunes_randomly
+from pomona.pruning.method import Method, prunes_randomly
 from pomona.pruning.treatments import Treatment
 from pomona.studies.engines import Engine, settle_engine
 from pomona.studies.resolve import Pruning
@@ -97,6 +97,14 @@ class Identities:
         self._networks: dict[str, Network] = {}
         self._infos: dict[str, DatasetInfo] = {}
         self._sources: dict[str, str] = {}
+        self._made: dict[tuple[object, ...], tuple[tuple[object, ...], Shared]] = {}
+
+    def _once(self, what: str, parts: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> Shared:
+        """What is the same in the keys of all replicates and levels: made once for the same parts."""
+        place = (what, *map(id, parts))
+        if place not in self._made:
+            self._made[place] = (parts, Shared(make()))  # with the parts, so that no other gets their place
+        return self._made[place][1]
 
     def seeds(self, replicate: int, *streams: str) -> dict[str, Value]:
         """Seed indices of the streams that a recipe consumes."""
@@ -152,24 +160,28 @@ class Identities:
         streams = ["order", *(["split"] if data.validation else [])]
         streams += ["dropout"] if network.engine.random else []
         params: dict[str, Value] = {
-            "train": train.identity(),
-            "data": self._data(data),
+            "train": self._once("train", (train,), train.identity),
+            "data": self._once("data", (data,), lambda: self._data(data)),
             "seeds": self.seeds(replicate, *streams),
-            "engine": network.engine.record,
+            "engine": self._once("engine", (network,), lambda: network.engine.record),
         }
         steps_an_epoch = steps_per_epoch(self.info(data).train_count - data.validation, train.batch_size)
-        how = {
-            **network.how(),
-            "dataset": data.model_dump(mode="json"),
-            "train": train.model_dump(mode="json"),
-            "steps_per_epoch": steps_an_epoch,
-        }
+
+        def how() -> dict[str, Any]:
+            found = {
+                **network.how(),
+                "dataset": data.model_dump(mode="json"),
+                "train": train.model_dump(mode="json"),
+                "steps_per_epoch": steps_an_epoch,
+            }
+            return self._how(found)
+
         return State(
             "train",
             VERSIONS["train"],
             params,
             (parent.key,),
-            how=self._how(how),
+            how=self._once("train how", (network, data, train), how),
             work_steps=train.duration.iterations(steps_an_epoch),
             cost=f"train {network.sized} batch {train.batch_size} {network.engine.record['name']}",
         )
@@ -190,19 +202,17 @@ class Identities:
     def prune(self, parent: State, pruning: Pruning, replicate: int, level: int) -> State:
         """A state with a smaller mask, and its weights zero outside."""
         method = pruning.method
-        identity = method.identity()
-        if method.user_criterion is not None:
-            name = method.user_criterion
-            identity["criterion"] = {"name": name.rpartition(":")[2], "source": self._source(name)}
         params: dict[str, Value] = {
-            "method": identity,
+            "method": self._once("method", (method,), lambda: self._method(method)),
             "amount": pruning.amount,
             "rounding": pruning.rounding,
         }
         if prunes_randomly(method):
             params |= {"seeds": self.seeds(replicate, "mask"), "level": level}
-        how = {"method": method.model_dump(mode="json")}
-        return State("prune", VERSIONS["prune"], params, (parent.key,), how=self._how(how), cost="prune")
+        how = self._once(
+            "prune how", (method,), lambda: self._how({"method": method.model_dump(mode="json")})
+        )
+        return State("prune", VERSIONS["prune"], params, (parent.key,), how=how, cost="prune")
 
     def treat(self, masked: State, target: State, treatment: Treatment) -> State:
         """The masks of one state on what a treatment makes of another's weights."""
@@ -220,15 +230,20 @@ class Identities:
 
     def evaluate(self, state: State, network: Network, data: DataChoice, part: str, replicate: int) -> Probe:
         """Correct predictions and loss on the test or the validation part."""
-        described = self._data(data)
-        params: dict[str, Value] = {"data": described, "part": part, "engine": network.engine.record}
+        engine = self._once("engine", (network,), lambda: network.engine.record)
+        params: dict[str, Value] = {"part": part, "engine": engine}
         if part == "validation":
+            params["data"] = self._once("data", (data,), lambda: self._data(data))
             params["seeds"] = self.seeds(replicate, "split")
         else:
-            del described["validation"]  # what is held back of the training images is not seen here
-        how = {**network.how(), "dataset": data.model_dump(mode="json")}
-        cost = f"evaluate {network.title} {part} {network.engine.record['name']}"
-        return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), self._how(how), cost)
+            params["data"] = self._once("test data", (data,), lambda: self._test_data(data))
+        how = self._once(
+            "evaluate how",
+            (network, data),
+            lambda: self._how({**network.how(), "dataset": data.model_dump(mode="json")}),
+        )
+        cost = f"evaluate {network.title} {part} {engine['name']}"
+        return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), how, cost)
 
     def compare(self, name: str, a: State, b: State) -> Probe:
         """A measurement of two states."""
@@ -239,6 +254,17 @@ class Identities:
         name = "effective-density"
         cost = f"{name} {network.title}"
         return Probe(name, VERSIONS[name], {}, (state.key,), self._how(network.how()), cost)
+
+    def _method(self, method: Method) -> dict[str, Value]:
+        identity = method.identity()
+        if method.user_criterion is not None:
+            name = method.user_criterion
+            identity["criterion"] = {"name": name.rpartition(":")[2], "source": self._source(name)}
+        return identity
+
+    def _test_data(self, data: DataChoice) -> dict[str, Value]:
+        """Without what is held back of the training images, which is not seen in a test."""
+        return {name: value for name, value in self._data(data).items() if name != "validation"}
 
     def _data(self, data: DataChoice) -> dict[str, Value]:
         info = self.info(data)

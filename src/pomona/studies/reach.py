@@ -47,6 +47,15 @@ def order_steps(spec: StudySpec, document: Document, faults: list[str]) -> list[
     return order
 
 
+def lines_of_steps(spec: StudySpec, order: Sequence[str]) -> dict[str, frozenset[str]]:
+    """All steps that each step builds on, also through others."""
+    lines: dict[str, frozenset[str]] = {}
+    for name in order:
+        direct = set(builds_on(spec.steps[name]).values())
+        lines[name] = frozenset(direct.union(*(lines.get(other, ()) for other in direct)))
+    return lines
+
+
 def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> dict[str, frozenset[str]]:
     """Factors that a step names, itself or through those it builds on, less bound and joined ones."""
     reach: dict[str, frozenset[str]] = {}
@@ -62,6 +71,8 @@ def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> d
             below = set(reach.get(other, ()))
             if key == "mask" and step.mask is not None:
                 below -= {*step.mask.bindings, step.mask.over}
+            if key == "from" and step.apply is not None:
+                below -= {step.apply.over}
             own |= below
         reach[name] = frozenset(own)
     return reach

@@ -15,13 +15,16 @@ from pomona.core.schema import Part
 from pomona.core.step import Step
 from pomona.data.catalogue import DATASETS
 from pomona.data.choice import DataChoice
+from pomona.graph.custom import Recipe
+from pomona.graph.signature import Parameters
 from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
 from pomona.pruning.method import METHODS, Amount, Method
 from pomona.pruning.treatments import Treatment
 from pomona.studies import problems
 from pomona.studies.document import Document
-from pomona.studies.schema import Let, MaskSpec, PruneSpec, Rounding, StepSpec
+from pomona.studies.own import load_own
+from pomona.studies.schema import ApplySpec, Let, MaskSpec, PruneSpec, Rounding, StepSpec
 from pomona.studies.yamltext import Place, scalar_text
 from pomona.training.config import Train
 
@@ -63,10 +66,21 @@ class MaskSource:
 
 
 @dataclass(frozen=True)
+class Applied:
+    """A user's recipe with its parameters, and the labels whose states it is given together."""
+
+    recipe: Recipe
+    parameters: Parameters
+    over: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ResolvedStep:
     """A step for one arm. Exactly one of ``model``, ``base`` and ``weights`` is given.
 
-    ``fresh`` names layers that a mask from elsewhere leaves dense; ``head`` is the last one.
+    ``base`` goes with ``pruning`` or with ``applied``. ``fresh`` names layers that a mask from elsewhere
+    leaves dense; ``head`` is the last one.
     """
 
     name: str
@@ -77,6 +91,7 @@ class ResolvedStep:
     repeat: int = 1
     pruning: Pruning | None = None
     treatment: Treatment | None = None
+    applied: Applied | None = None
     data: DataChoice | None = None
     train: Train | None = None
     fresh: tuple[str, ...] = ()
@@ -97,6 +112,7 @@ class Resolver:
         self.let = let
         self.factors = factors
         self.steps = steps
+        self._recipes: dict[str, Recipe] = {}  # users' own, loaded once
 
     def step(self, name: str, arm: Arm) -> ResolvedStep:
         """One step for the labels of an arm.
@@ -130,6 +146,7 @@ class Resolver:
             repeat=settle("repeat", lambda w, p: self._count(w, arm)),
             pruning=settle("prune", lambda w, p: self._pruning(w, arm, p)),
             treatment=settle("treat", lambda w, p: self._part(Treatment, w, arm, p)),
+            applied=settle("apply", lambda w, p: self._applied(w, arm, p)),
             data=settle("on", lambda w, p: self._data(w, arm, p)),
             train=settle("train", lambda w, p: self._train(w, arm, p)),
             fresh=tuple(spec.map or ()),
@@ -232,6 +249,21 @@ class Resolver:
         if spec.method is None:
             raise InputError("'score' needs 'method': how the scored state is pruned")
         return MaskSource(selector, self._pruning(spec, arm, place), spec.levels, spec.over, spec.join)
+
+    def _applied(self, spec: ApplySpec, arm: Arm, place: Place) -> Applied:
+        if spec.over is not None and spec.over not in self.factors:
+            raise InputError(unknown("factor", spec.over, self.factors, where="over"))
+        labels = tuple(self.factors[spec.over]) if spec.over is not None else ()
+        written = scalar_text(self.value(spec.recipe, arm))
+        if written not in self._recipes:
+            self._recipes[written] = load_own(Recipe, written, self.document.folder)
+        recipe = self._recipes[written]
+        fault = recipe.signature.count_fault(len(labels) or 1)
+        if fault is not None:
+            hint = "" if labels else "; 'over' gives it the states of all labels of a factor"
+            raise InputError(f"{written}: {fault}{hint}")
+        given = self.value(spec.parameters, arm)
+        return Applied(recipe, self._validate(recipe.signature.parameters, given, place), spec.over, labels)
 
     def _bound(self, step: str, factor: str, written: Any, arm: Arm) -> str:
         """The label that a factor of another step is bound to."""

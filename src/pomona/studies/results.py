@@ -12,12 +12,14 @@ from pomona.core.errors import InputError, unknown
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.stats.intervals import summarise
 from pomona.studies.expand import Pair, Point, Population, expand
+from pomona.studies.own import OwnMeasure, own_measures
 from pomona.studies.study import Study, load_study
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+_PARTS = ("test", "validation")
 _DIRECT = {"accuracy", "loss", "chance", "at-chance", "class-accuracy", "class-count"}
 
 
@@ -80,8 +82,9 @@ class Results:
     def frame(self) -> pd.DataFrame:
         """Every number of the study, one a row.
 
-        Columns: study, step, replicate, level, the factors, state, density, quantity, part, layer, class,
-        against (the other arm of a pair), against_density, value.
+        Columns: study, step, replicate, level, the factors, state, density, quantity, part (of the data; of
+        a user's probe that is asked for more than once its parameters), layer, class, against (the other arm
+        of a pair), against_density, value.
         """
         import pandas as pd
 
@@ -229,7 +232,7 @@ class Results:
 
     def _is_missing(self, point: Point, quantity: str, part: str) -> bool:
         """Whether a point lacks what was asked of it: its state, or the measurement."""
-        probe = point.probes.get(part if quantity in _DIRECT else quantity)
+        probe = point.probes.get(self._asked(quantity, part))
         if probe is not None:
             return probe.key not in self._values
         return self._status.get(point.state.key) != "done"
@@ -238,11 +241,35 @@ class Results:
     def _status(self) -> dict[str, str]:
         return self.store.ledger.statuses("states")
 
+    @cached_property
+    def _own(self) -> dict[str, dict[str, OwnMeasure]]:
+        """Users' measures by quantity and label."""
+        own = own_measures(self.study.spec, self.study.order, self.study.document)
+        found: dict[str, dict[str, OwnMeasure]] = {}
+        for measure in own:
+            probes = [
+                point.probes[measure.label]
+                for point in self.population.points
+                if measure.label in point.probes
+            ]
+            for quantity in dict.fromkeys(
+                row[0] for probe in probes for row in self._values.get(probe.key, [])
+            ):
+                found.setdefault(quantity, {})[measure.label] = measure
+        return found
+
+    def _asked(self, quantity: str, part: str) -> str:
+        """The name among a point's probes under which a quantity is measured."""
+        if quantity in _DIRECT:
+            return part
+        labels = {own.part: label for label, own in self._own.get(quantity, {}).items()}
+        return labels.get(part) or labels.get("") or next(iter(labels.values()), quantity)
+
     def _labels(self, point: Point) -> list[str]:
         return [point.arm.get(factor, "") for factor in self.factors]
 
     def _single(self, point: Point, quantity: str, part: str, layer: str = "") -> float | None:
-        probe = point.probes.get(part if quantity in _DIRECT else quantity)
+        probe = point.probes.get(self._asked(quantity, part))
         for name, of_layer, class_, value in self._values.get(probe.key, []) if probe else []:
             if (name, of_layer, class_) == (quantity, layer, -1):
                 return value
@@ -257,8 +284,9 @@ class Results:
             shares = [("", self.density(point)), *((layer, _share([c])) for layer, c in kept.items())]
             rows += [(*head, "density", "", layer, None, "", None, s) for layer, s in shares if s is not None]
         for name, probe in point.probes.items():
-            part = name if name in ("test", "validation") else ""
             for quantity, layer, class_, value in self._values.get(probe.key, []):
+                own = self._own.get(quantity, {}).get(name)
+                part = own.part if own is not None else name if name in _PARTS else ""
                 place = None if class_ < 0 else class_
                 rows.append((*head, quantity, part, layer, place, "", None, value))
         return rows

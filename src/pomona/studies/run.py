@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pomona.core.errors import InputError
-from pomona.data.choice import DataChoice
-from pomona.data.dataset import load
-from pomona.graph.environment import environment
-from pomona.graph.pool import HereExecutor
-from pomona.graph.scheduler import Failure, Scheduler, Tally
+from pomona.graph.growth import sources_of
+from pomona.graph.retention import ALL, LAST_LEVEL, NONE, kept_states
+from pomona.graph.scheduler import Failure, Manner, Scheduler, Tally
 from pomona.graph.store import DEFAULT_STORE, Store
-from pomona.studies.engines import kernels_here, lacking
-from pomona.studies.executors import engines_of, open_executor
+from pomona.studies.drive import Order, drive, missing
 from pomona.studies.expand import Population, expand
 from pomona.studies.results import Results
 from pomona.studies.study import Study, load_study
@@ -38,27 +33,25 @@ class Run:
         self.device = device
         self.population = expand(study, device)
         graph = self.population.graph
+        store.ledger.keep_sources(sources_of(graph))
         store.ledger.plan(graph.states.values(), graph.probes.values())
         store.ledger.label(study.name, _labels(self.population))
         self.failures: list[Failure] = []
+        self.repairs: list[str] = []
         self.tally = Tally()
 
     def missing(self) -> int:
         """How many states and probes are not there yet."""
-        return len(self._missing())
-
-    def _missing(self) -> set[str]:
-        states, probes = self.store.ledger.statuses("states"), self.store.ledger.statuses("probes")
-        graph = self.population.graph
-        return {k for k in graph.states if states[k] != "done"} | {
-            k for k in graph.probes if probes[k] != "done"
-        }
+        return len(missing(self.population.graph, self.store))
 
     def execute(
         self,
         workers: int | None = None,
         on_change: Callable[[Tally], None] = lambda tally: None,
         report: Callable[[str], None] | None = None,
+        *,
+        fail_fast: bool = False,
+        retry_failed: bool = False,
     ) -> Results:
         """Compute what is missing.
 
@@ -67,6 +60,8 @@ class Run:
                 all trainings and evaluations that are missing are of the lane engine.
             on_change: Told how far it is.
             report: Told about data that has to be fetched.
+            fail_fast: Stop at the first failure; else a failure stops only what descends from it.
+            retry_failed: Try again also what would end the same way: divergence and layer collapse.
 
         Raises:
             KeyboardInterrupt: As it came; what was finished is kept, and the same call goes on from there.
@@ -74,49 +69,29 @@ class Run:
             DataError: A data set cannot be had.
             StoreError: Results cannot be kept.
         """
-        size = os.cpu_count() or 1 if workers is None else workers
-        if size < 0:
-            raise InputError(f"expected 0 workers or more, got {size}")
-        missing = self._missing()
-        engines = engines_of(self.population.graph, missing)
-        reason = lacking(engines)
-        if reason is not None:
-            raise InputError(f"{self.study.name}: nothing was computed: {reason}")
-        if missing:
-            self._fetch(report)
-        number = self.store.ledger.start_run(
-            self.study.name, self.study.text(), environment(kernels_here()), " ".join(sys.argv), size
-        )
-        outcome = "failed"
-        try:
-            with open_executor(size, self.store.folder / "logs", engines) as executor:
-                scheduler = Scheduler(
-                    self.store,
-                    self.population.graph,
-                    executor,
-                    number,
-                    self.device,
-                    self.population.labels(),
-                    on_change,
-                )
-                self.tally, self.failures = scheduler.tally, scheduler.failures
-                if isinstance(executor, HereExecutor):
-                    executor.on_progress = lambda progress: scheduler.note(0, progress)
-                scheduler.execute()
-            outcome = "done"
-        except KeyboardInterrupt:
-            outcome = "interrupted"
-            raise
-        finally:
-            self.store.ledger.end_run(number, outcome)
-        return Results(self.study, self.store, self.population)
+        study, store = self.study, self.store
+        policy = study.spec.keep
+        during = policy in (ALL, LAST_LEVEL, NONE)
+        manner = Manner(fail_fast, retry_failed, self._kept(policy) if during else None)
+        order = Order(self.population.graph, study.name, study.text(), self.population.labels(), manner)
+        drive(order, store, workers, self.device, on_change, report, self._started)
+        if not during:
+            # What a query asks for is known in the end.
+            kept = self._kept(policy)
+            assert kept is not None
+            store.let_go([key for key in self.population.graph.states if key not in kept])
+        return Results(study, store, self.population)
 
-    def _fetch(self, report: Callable[[str], None] | None) -> None:
-        """Have every data set in the cache before workers ask for it."""
-        named = [p.how["dataset"] for p in self.population.graph.probes.values() if "dataset" in p.how]
-        named += [s.how["dataset"] for s in self.population.graph.states.values() if "dataset" in s.how]
-        for name in {DataChoice.model_validate(choice).name: None for choice in named}:
-            load(name, self.study.document.folder, report)
+    def _started(self, scheduler: Scheduler) -> None:
+        self.tally, self.failures, self.repairs = scheduler.tally, scheduler.failures, scheduler.repairs
+
+    def _kept(self, policy: str) -> set[str] | None:
+        """States whose weights stay; also those that another study speaks of, which may keep them."""
+        kept = kept_states(self.store, policy)
+        if kept is None:
+            return None
+        rows = self.store.ledger.rows("SELECT DISTINCT state FROM labels WHERE study != ?", [self.study.name])
+        return kept | {row["state"] for row in rows}
 
 
 def run(

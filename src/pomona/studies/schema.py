@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
+from pomona.core.reference import is_reference
 from pomona.core.schema import Fraction, Part
 from pomona.core.streams import STREAMS
+from pomona.graph.retention import check_policy
 from pomona.studies.yamltext import scalar_text
 
 MEASURES = {
@@ -90,6 +92,51 @@ class MaskSpec(Part):
         return dict(self.model_extra or {})
 
 
+class ApplySpec(Part):
+    """A user's recipe for every state of a step. Further keys are its parameters.
+
+    ``over`` gives it the states of all labels of a factor together.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    recipe: Written
+    over: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        return {"recipe": given} if isinstance(given, str) else given
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the recipe is given."""
+        return dict(self.model_extra or {})
+
+
+class ProbeSpec(Part):
+    """A user's probe of every state. Further keys are its parameters.
+
+    ``against`` names the step whose state is the second one.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    probe: str
+    against: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the probe is given."""
+        return dict(self.model_extra or {})
+
+    def __str__(self) -> str:
+        """As it is shown: ``mine.py:sparsity layer=fc1``."""
+        against = [f"against={self.against}"] if self.against is not None else []
+        given = [f"{name}={scalar_text(value)}" for name, value in self.parameters.items()]
+        return " ".join([self.probe, *against, *given])
+
+
 class StepSpec(Part):
     """How a step builds states: from a fresh network, from another step's states, or from parts of them."""
 
@@ -102,6 +149,7 @@ class StepSpec(Part):
     repeat: Written = 1
     prune: PruneSpec | None = None
     treat: Written = None
+    apply: ApplySpec | None = None
     map: dict[str, Literal["fresh"]] | None = None
     on: Written = None
     train: Written = None
@@ -114,8 +162,14 @@ class StepSpec(Part):
             raise InputError(f"a step starts with exactly one of 'init', 'from' and 'weights', got {got}")
         if self.prune is not None and self.from_ is None:
             raise InputError("'prune' needs 'from': the step whose states are pruned")
-        if self.from_ is not None and self.prune is None:
-            raise InputError("'from' needs 'prune': {method: ..., amount: 20%}")
+        if self.apply is not None and self.from_ is None:
+            raise InputError("'apply' needs 'from': the step whose states it is given")
+        if self.apply is not None and (self.prune is not None or self.repeat != 1):
+            raise InputError("'apply' goes without 'prune' and 'repeat': give each a step of its own")
+        if self.from_ is not None and self.prune is None and self.apply is None:
+            raise InputError(
+                "'from' needs 'prune': {method: ..., amount: 20%}, or 'apply': {recipe: 'mine.py:name'}"
+            )
         if self.weights is not None and self.mask is None:
             raise InputError("'weights' needs 'mask': where the mask comes from")
         if self.map is not None and self.mask is None:
@@ -232,9 +286,11 @@ class StudySpec(Part):
     factors: dict[str, list[Any] | dict[str, Any]] = {}
     where: tuple[str, ...] = ()
     steps: Annotated[dict[str, StepSpec], Field(min_length=1)]
-    measure: tuple[str, ...] = ("accuracy",)
+    measure: tuple[str | ProbeSpec, ...] = ("accuracy",)
     hypotheses: tuple[Hypothesis, ...] = ()
     verdicts: bool = True
+    # Whose weights stay in the store: all, last-level, none, or a query.
+    keep: str = "all"
 
     @field_validator("where", mode="before")
     @classmethod
@@ -243,11 +299,28 @@ class StudySpec(Part):
 
     @field_validator("measure")
     @classmethod
-    def _known(cls, measures: tuple[str, ...]) -> tuple[str, ...]:
+    def _known(cls, measures: tuple[str | ProbeSpec, ...]) -> tuple[str | ProbeSpec, ...]:
         for measure in measures:
-            if measure not in MEASURES:
-                raise InputError(unknown("measure", measure, MEASURES))
+            if isinstance(measure, str) and measure not in MEASURES and not is_reference(measure):
+                raise InputError(
+                    f"{unknown('measure', measure, MEASURES)}; or a probe of yours: mine.py:name"
+                )
         return measures
+
+    @property
+    def own_measures(self) -> dict[int, ProbeSpec]:
+        """Users' probes by their place in ``measure``."""
+        return {
+            index: measure if isinstance(measure, ProbeSpec) else ProbeSpec(probe=measure)
+            for index, measure in enumerate(self.measure)
+            if isinstance(measure, ProbeSpec) or is_reference(measure)
+        }
+
+    @field_validator("keep")
+    @classmethod
+    def _policy(cls, keep: str) -> str:
+        check_policy(keep)
+        return keep
 
     @field_validator("hold")
     @classmethod

@@ -18,7 +18,7 @@ from pomona.data.catalogue import DATASETS
 from pomona.data.choice import DataChoice
 from pomona.models.choice import ModelChoice
 from pomona.studies import problems
-from pomona.studies.checks import entry_faults, factor_faults, hypothesis_faults
+from pomona.studies.checks import entry_faults, factor_faults, hypothesis_faults, measure_faults
 from pomona.studies.document import (
     Document,
     parse_document,
@@ -173,6 +173,7 @@ def _examine(document: Document) -> tuple[Study | None, list[str]]:
     faults += entry_faults(spec.let, study.resolver, factors)
     faults += unfit(settled, document, lambda data: DATASETS.get(data.name))
     faults += _lane_faults(spec, settled, document)
+    faults += measure_faults(spec, order, document)
     faults += hypothesis_faults(spec, factors, document)
     return study, list(dict.fromkeys(faults))
 
