@@ -119,7 +119,7 @@ def cached(folder: Path, states: int) -> float:
     with Store(folder / "full") as store:
         run = Run(study(states), store)
         assert run.missing() == 0
-        run.execute(workers=0)
+        run.execute()
         assert run.repairs == []
     return time.perf_counter() - start
 

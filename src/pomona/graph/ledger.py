@@ -295,6 +295,13 @@ class Ledger:
         """Status by key of all ``states`` or ``probes``."""
         return {row["key"]: row["status"] for row in self.rows(f"SELECT key, status FROM {table}")}
 
+    def unfinished(self) -> dict[str, str]:
+        """Status by key of all states and probes that are not done."""
+        sql = " UNION ALL ".join(
+            f"SELECT key, status FROM {table} WHERE status != 'done'" for table in ("states", "probes")
+        )
+        return {row["key"]: row["status"] for row in self.rows(sql)}
+
     def state(self, key: str) -> State:
         """A state as it was planned.
 

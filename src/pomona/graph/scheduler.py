@@ -139,9 +139,9 @@ class Scheduler:
     def _survey(self, damaged: list[str]) -> None:
         """Find what is missing, what it waits for, and how much work lies behind it."""
         ledger, graph = self.store.ledger, self.graph
-        status = {**ledger.statuses("states"), **ledger.statuses("probes")}
+        status = ledger.unfinished()
         wanted = (*graph.states, *graph.probes)
-        done = {key for key in wanted if status.get(key) == "done"}
+        done = {key for key in wanted if key not in status}
         failed = {key: _last_failure(self.store, key) for key in wanted if status.get(key) == "failed"}
         tries = {key for key, (kind, _) in failed.items() if self.manner.retry_failed or kind not in LASTING}
         ledger.reopen(tries)

@@ -44,11 +44,8 @@ class Order:
 
 
 def missing(graph: Graph, store: Store) -> set[str]:
-    """States and probes of a graph that are not done."""
-    ledger = store.ledger
-    found = {key for key, status in ledger.statuses("states").items() if status == "done"}
-    found |= {key for key, status in ledger.statuses("probes").items() if status == "done"}
-    return {*graph.states, *graph.probes} - found
+    """States and probes of a graph that are not done; all of them are in the store's plan."""
+    return store.ledger.unfinished().keys() & {*graph.states, *graph.probes}
 
 
 def drive(
