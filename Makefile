@@ -7,7 +7,7 @@ SANITIZED := build/sanitized
 # Old versions of pip know the first name only, new ones use the second for what builds need.
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip
 
-.PHONY: demo test check lint types imports doctest e2e test-slow sanitize bench clean
+.PHONY: demo test check lint types imports doctest e2e test-slow sanitize faults kills bench clean
 
 demo: $(READY)
 	$(BIN)/pomona run iterative-pruning --preset quick
@@ -52,9 +52,18 @@ $(SANITIZED)/.ready: $(READY)
 		--config-settings cmake.define.SANITIZE=ON --config-settings cmake.build-type=RelWithDebInfo .
 	touch $@
 
+# Every point at which a process or the machine can stop, and every write from which the disk can be full.
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.every
+
+# A real study killed at 200 random moments; at the end its bits are those of one that nothing befell.
+kills: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills
+
 bench: $(READY)
 	$(BIN)/python benchmarks/training_loop.py
 	$(BIN)/python benchmarks/lanes.py
+	$(BIN)/python benchmarks/graph.py
 
 # Says at the end what the kernels run on, or why there are none.
 $(READY): pyproject.toml constraints.txt $(shell find kernels)

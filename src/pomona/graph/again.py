@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pomona.core.errors import StoreError
 from pomona.graph.jobs import Outcome
 from pomona.graph.ledger import Ledger, Measurement
 
@@ -92,7 +93,11 @@ def _tensors(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> li
 
 def _numbers(ledger: Ledger, node: str, found: tuple[Measurement, ...]) -> list[str]:
     rows = ledger.rows("SELECT quantity, layer, class, value FROM measurements WHERE probe = ?", [node])
-    before = {(row["quantity"], row["layer"], row["class"]): row["value"] for row in rows}
+    if not all(isinstance(row["class"], int) and isinstance(row["layer"], str) for row in rows):
+        raise StoreError(
+            f"the ledger {ledger.path} is damaged: the measurements of {node[:12]} cannot be read"
+        )
+    before = {(str(row["quantity"]), row["layer"], row["class"]): row["value"] for row in rows}
     now = {(m.quantity, m.layer, m.class_): m.value for m in found}
     differ = (place for place in sorted({*before, *now}) if before.get(place) != now.get(place))
     return [f"{_place(*place)}: {before.get(place)}, now {now.get(place)}" for place in differ]
@@ -110,7 +115,10 @@ def _environment(ledger: Ledger, node: str, now: str) -> tuple[str, ...]:
     )
     if not rows:
         return ("where it was computed first is not on record",)
-    return tuple(changes(json.loads(rows[0]["document"]), json.loads(now)))
+    try:
+        return tuple(changes(json.loads(rows[0]["document"]), json.loads(now)))
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        return ("the record of where it was computed first is damaged",)
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> list[str]:

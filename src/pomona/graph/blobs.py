@@ -26,8 +26,8 @@ from pomona.graph.writing import (
     make_durable,
     open_plainly,
     sweep_drafts,
+    write_atomically,
 )
-from pomona.graph.writing import write_atomically as write_atomically
 
 Arrays = Mapping[str, NDArray[Any]]
 

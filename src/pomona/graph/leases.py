@@ -24,6 +24,7 @@ from typing import IO
 
 from pomona.core.errors import StoreError
 from pomona.graph.ledger import Attempt, Ledger, add_attempt
+from pomona.graph.writing import write_error
 
 BEAT_SECONDS = 3.0
 EXPIRY_SECONDS = 60.0
@@ -67,7 +68,7 @@ class Leases:
             self._register()
         except OSError as error:
             self._ledger.close()
-            raise StoreError(f"{self._folder} cannot be written: {error.strerror or error}") from None
+            raise write_error(self._folder, error) from None
         except BaseException:
             self._ledger.close()
             raise
@@ -166,22 +167,23 @@ class Leases:
             if owner == self.owner:
                 found.add(owner)
                 continue
-            row = write.execute("SELECT beat_at FROM owners WHERE id = ?", (owner,)).fetchone()
-            fresh = row is not None and abs(time.time() - row["beat_at"]) < EXPIRY_SECONDS
+            # In SQL, where a time that was damaged is one long ago.
+            sql = "SELECT 1 FROM owners WHERE id = ? AND abs(? - beat_at) < ?"
+            fresh = write.execute(sql, (owner, time.time(), EXPIRY_SECONDS)).fetchone()
             if fresh and _is_locked(self._path(owner)):
                 found.add(owner)
         return found
 
     def _note_lost(self, write: sqlite3.Connection, lease: sqlite3.Row) -> None:
         """What a lost owner was at is one attempt that failed."""
-        owner = write.execute("SELECT * FROM owners WHERE id = ?", (lease["owner"],)).fetchone()
-        last = owner["beat_at"] if owner else lease["taken_at"]
+        sql = "SELECT pid, run, COALESCE(max(0.0, beat_at - ?), 0.0) AS seconds FROM owners WHERE id = ?"
+        owner = write.execute(sql, (lease["taken_at"], lease["owner"])).fetchone()
         who = f"process {owner['pid']}" if owner else "a process"
         lost = Attempt(
             node=lease["node"],
             worker=lease["worker"],
             started_at=lease["taken_at"],
-            seconds=max(0.0, last - lease["taken_at"]),
+            seconds=owner["seconds"] if owner else 0.0,
             status="failed",
             kind="lost worker",
             reason=f"{who} ended, or said nothing for {EXPIRY_SECONDS:g} seconds, while it computed this",

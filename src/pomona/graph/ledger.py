@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pomona.core.errors import StoreError
-from pomona.graph.faults import explained, wrong_format
+from pomona.graph.faults import damaged, explained, wrong_format
 from pomona.graph.migrate import migrate
 from pomona.graph.nodes import Probe, State, from_json, to_json
 from pomona.graph.tables import FORMAT, TABLES
+
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,10 @@ class Ledger:
             except BaseException:
                 self.close()
                 raise
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise explained(path, error) from None
+        except OSError as error:
+            raise StoreError(f"the folder of {path} cannot be opened: {error.strerror}") from None
 
     def close(self) -> None:
         """Give the connection back."""
@@ -107,7 +114,7 @@ class Ledger:
                     self.connection.execute("ROLLBACK")
                 raise
             self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise explained(self.path, error) from None
@@ -118,7 +125,7 @@ class Ledger:
         """The rows of a query."""
         try:
             return self.connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise explained(self.path, error) from None
 
     def plan(self, states: Iterable[State], probes: Iterable[Probe]) -> None:
@@ -314,16 +321,13 @@ class Ledger:
         row = found[0]
         parents = self.rows("SELECT parent FROM parents WHERE child = ? ORDER BY position", [key])
         what = f"state {key[:12]}"
-        state = State(
-            row["recipe"],
-            row["version"],
-            self._read(row["params"], what),
-            tuple(parent["parent"] for parent in parents),
-            self._read(row["how"], what),
-            row["work_steps"],
-            row["cost"],
-        )
-        if state.key != key:
+        params, how = self._read(row["params"], what), self._read(row["how"], what)
+        before = tuple(parent["parent"] for parent in parents)
+        try:
+            state = State(row["recipe"], row["version"], params, before, how, row["work_steps"], row["cost"])
+        except (TypeError, ValueError):
+            state = None
+        if state is None or state.key != key:
             raise StoreError(f"the ledger {self.path} is damaged: what it says of {what} has another key")
         return state
 
@@ -340,8 +344,12 @@ class Ledger:
         states = self.rows("SELECT state FROM probe_states WHERE probe = ? ORDER BY position", [key])
         what = f"probe {key[:12]}"
         params, how = self._read(row["params"], what), self._read(row["how"], what)
-        probe = Probe(row["name"], row["version"], params, tuple(state["state"] for state in states), how)
-        if probe.key != key:
+        measured = tuple(state["state"] for state in states)
+        try:
+            probe = Probe(row["name"], row["version"], params, measured, how)
+        except (TypeError, ValueError):
+            probe = None
+        if probe is None or probe.key != key:
             raise StoreError(f"the ledger {self.path} is damaged: what it says of {what} has another key")
         return probe
 
@@ -352,6 +360,10 @@ class Ledger:
             marks = ",".join("?" * len(chunk))
             for row in self.rows(f"SELECT * FROM outputs WHERE state IN ({marks})", chunk):
                 tensors = self._read(row["tensors"], f"outputs of {row['state'][:12]}")
+                if not isinstance(row["name"], str) or not isinstance(row["digest"], str):
+                    raise StoreError(
+                        f"the ledger {self.path} is damaged: outputs of {row['state'][:12]} cannot be read"
+                    )
                 dropped = row["dropped_at"] is not None
                 output = Output(row["name"], row["digest"], row["size_bytes"], tensors, dropped)
                 found.setdefault(row["state"], {})[row["name"]] = output
@@ -395,6 +407,12 @@ class Ledger:
         self.connection.row_factory = sqlite3.Row
         # What a ledger holds is data; no function of its schema is to be trusted.
         self.connection.execute("PRAGMA trusted_schema = OFF")
+        with _alone(self.path.parent):
+            self._settle(create)
+        self.connection.execute("PRAGMA synchronous = FULL")
+
+    def _settle(self, create: bool) -> None:
+        """Make the tables where there are none; bring those of an earlier format to this one."""
         found = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if found == 0 and create and not self._has_tables():
             self._create()
@@ -403,7 +421,13 @@ class Ledger:
             self.note("migrated", f"from format {found} to {FORMAT}; the ledger as it was: {self.migrated}")
         elif found != FORMAT or not self._is_ledger():
             raise StoreError(wrong_format(self.path, found))
-        self.connection.execute("PRAGMA synchronous = FULL")
+        lacks = min(_expected_columns() - _columns(self.connection), default=None)
+        if lacks is not None:
+            raise StoreError(damaged(self.path, f"the column {lacks[0]}.{lacks[1]} is missing"))
+        if self.connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        ).fetchall():
+            raise StoreError(damaged(self.path, "it has triggers or views, which none of ours has"))
 
     def _has_tables(self) -> bool:
         return bool(self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall())
@@ -413,14 +437,37 @@ class Ledger:
         return bool(self.connection.execute(sql).fetchall())
 
     def _create(self) -> None:
-        """Make the tables, unless another process was faster."""
+        """Make the tables."""
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("BEGIN EXCLUSIVE")
-        if not self._has_tables():
-            for statement in filter(str.strip, TABLES.split(";")):
-                self.connection.execute(statement)
-            self.connection.execute(f"PRAGMA user_version = {FORMAT}")
+        for statement in filter(str.strip, TABLES.split(";")):
+            self.connection.execute(statement)
+        self.connection.execute(f"PRAGMA user_version = {FORMAT}")
         self.connection.execute("COMMIT")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: several may begin with a store that is new, or of an earlier format."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Table and name of every column."""
+    sql = "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
+    return {(table, column) for table, column in connection.execute(sql)}
+
+
+@cache
+def _expected_columns() -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as empty:
+        empty.executescript(TABLES)
+        return _columns(empty)
 
 
 def _chunks(keys: list[str], size: int = 500) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pomona.graph.tables import FORMAT, NEW_IN_2
+from pomona.graph.writing import sync_folder
 
 
 def migrate(connection: sqlite3.Connection, path: Path, found: int) -> Path:
@@ -35,9 +36,12 @@ def migrate(connection: sqlite3.Connection, path: Path, found: int) -> Path:
 
 def _copy(connection: sqlite3.Connection, target: Path) -> None:
     """The whole database at one moment, under its name only when it is whole."""
-    draft = target.with_name(f"{target.name}.{os.getpid()}")
+    draft = target.with_name(f"{target.name}.draft")
     try:
+        # Of a process that was killed; nobody else is at it, since one at a time opens a ledger.
+        draft.unlink(missing_ok=True)
         with contextlib.closing(sqlite3.connect(draft)) as copy:
+            copy.execute("PRAGMA journal_mode = OFF")
             connection.backup(copy)
         handle = os.open(draft, os.O_RDONLY)
         try:
@@ -45,6 +49,7 @@ def _copy(connection: sqlite3.Connection, target: Path) -> None:
         finally:
             os.close(handle)
         os.replace(draft, target)
+        sync_folder(target.parent)
     except OSError as error:
         # As SQLite says it, so that the user is told the same.
         raise sqlite3.OperationalError(f"{target} could not be written: {error.strerror}") from None

@@ -341,8 +341,14 @@ class Scheduler:
         left = [*outcome.outputs, *(o for found in outcome.snapshots.values() for o in found)]
         if not all(self.store.blobs.path(output.digest).exists() for output in left):
             # Another process has let go of a file that was there already when this one would have written it.
-            ledger.release(key)
-            self._waiting.put_back(key)
+            self._losses[key] = self._losses.get(key, 0) + 1
+            if self._losses[key] < _TRIES_AFTER_LOSS:
+                ledger.release(key)
+                self._waiting.put_back(key)
+            else:
+                gone = Failed("error", "files that it had written were removed before they could be kept")
+                ledger.commit_failure(self._attempt(key, event.worker, started, gone), self.run_number, True)
+                self._give_up(key, gone.kind, gone.reason)
             return
         for snapshot in self._snapshots(key):
             outputs = outcome.snapshots.get(str(snapshot.params["at"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pomona.core.errors import InputError, StoreError
-from pomona.graph.blobs import Arrays, BlobStore, pack, tensor_digest, unpack, write_atomically
+from pomona.graph.blobs import Arrays, BlobStore, pack, tensor_digest, unpack
 from pomona.graph.jobs import Job
 from pomona.graph.ledger import Ledger, Output
 from pomona.graph.masks import Masks, pack_masks, unpack_masks
 from pomona.graph.nodes import Graph
+from pomona.graph.writing import FULL, make_folder, write_atomically, write_error
 
 if TYPE_CHECKING:
     from pomona.graph.query import Query
@@ -186,6 +188,10 @@ class Files:
         tensors = {key: tensor_digest(array) for key, array in self.blobs.read(digest)[0].items()}
         return Output(name, digest, self.blobs.path(digest).stat().st_size, tensors)
 
+    def lacks(self, digest: str) -> bool:
+        """Whether a blob is not there, or not what its name says."""
+        return all(blobs.check(digest) is not None for blobs in (self.written, self.blobs))
+
     def read_weights(self, digest: str) -> dict[str, NDArray[Any]]:
         """The tensors of a blob of weights."""
         return self.blobs.read(digest)[0]
@@ -235,12 +241,15 @@ def _age(path: Path) -> float:
 
 def _prepare(folder: Path) -> None:
     try:
+        make_folder(folder)
         for part in ("blobs", "tmp", "checkpoints", "logs"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        probe = folder / "tmp" / f"write-test-{os.getpid()}"
+            make_folder(folder / part)
+        probe = folder / "tmp" / f"write-test-{uuid.uuid4().hex}"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno in FULL:
+            raise write_error(folder, error) from None
         raise StoreError(
             f"the store {folder} cannot be written: {error.strerror or error}. "
             "Name a folder that can be with --store."

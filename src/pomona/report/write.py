@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pomona.graph.blobs import write_atomically
+from pomona.graph.writing import write_atomically
 from pomona.report.evidence import Evidence
 from pomona.report.figures.accuracy import accuracy_figure
 from pomona.report.figures.density import effective_density_figure

@@ -254,6 +254,9 @@ def _resumed(
         return None, {}
     if not set(snapshots) <= {*taken, *_later(snapshots, checkpoint.step, how)}:
         return None, {}
+    # Nothing refers to the files of snapshots while the training is unfinished, so they may have been freed.
+    if any(files.lacks(output.digest) for left in taken.values() for output in left):
+        return None, {}
     return checkpoint, taken
 
 
