@@ -63,8 +63,16 @@ class Job:
     scratch: str = ""
 
     def write(self) -> str:
-        """As one line of JSON."""
-        return to_json(self)
+        """As one line of JSON.
+
+        Raises:
+            StoreError: It holds what cannot have come from a store of ours, such as a fact that is NaN.
+        """
+        try:
+            return to_json(self)
+        except ValueError as error:
+            text = f"the ledger of {self.store} is damaged: {self.node[:12]} rests on no value ({error})"
+            raise StoreError(text) from None
 
     @classmethod
     def read(cls, line: str) -> Job:
