@@ -167,7 +167,7 @@ def test_describe_is_one_line(name):
 
 def test_describe_says_criterion_unit_pool_and_layers():
     assert METHODS["fc-only"].describe() == "weights by magnitude, each layer by itself; only linear"
-    assert METHODS["linf-structured"].describe() == "input channels by norm -inf, each layer by itself"
+    assert METHODS["neg-inf-structured"].describe() == "input channels by norm -inf, each layer by itself"
 
 
 def test_amount_is_a_fraction_or_one_by_layer():

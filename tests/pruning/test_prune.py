@@ -38,7 +38,7 @@ def levels(chosen: Method, count: int, amount=0.2, rounding="nearest"):
         ("random-unstructured", 691),
         ("l1-structured", 1130),
         ("l2-structured", 1130),
-        ("linf-structured", 1130),
+        ("neg-inf-structured", 1130),
         ("random-structured", 1130),
         ("global-unstructured", 690),
         ("fc-only", 1597),

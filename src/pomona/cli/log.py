@@ -39,10 +39,13 @@ def log(
             "SELECT status, COUNT(*) AS n FROM states GROUP BY status ORDER BY status"
         )
         said = ", ".join(f"{row['n']:,} {row['status']}" for row in counts) or "empty"
+        lost = opened.ledger.rows("SELECT COUNT(*) AS n FROM probes WHERE status = 'failed'")[0]["n"]
+        said += f"; {lost:,} measurement{'s' if lost > 1 else ''} failed" if lost else ""
         typer.echo(f"{opened.folder}: {said}")
         _runs(opened)
         _events(opened)
         _states(opened, where, limit)
+        _failed_probes(opened)
 
 
 def _runs(store: Store) -> None:
@@ -105,6 +108,22 @@ def _states(store: Store, where: str | None, limit: int) -> None:
         for row in found
     ]
     typer.echo("\n" + rows(table, ("state", "recipe", "status", "ended", "took", "what it is")))
+
+
+def _failed_probes(store: Store) -> None:
+    from pomona.cli.wording import moment, rows
+
+    found = store.ledger.rows(
+        "SELECT p.key, p.name, MAX(a.started_at + a.seconds) AS ended, a.kind, a.reason"
+        " FROM probes p JOIN attempts a ON a.node = p.key WHERE p.status = 'failed'"
+        " GROUP BY p.key ORDER BY ended DESC LIMIT 10"
+    )
+    table = [
+        (row["key"][:12], row["name"], moment(row["ended"]), f"{row['kind']}: {row['reason']}")
+        for row in found
+    ]
+    if table:
+        typer.echo("\n" + rows(table, ("measurement", "what", "ended", "why it failed")))
 
 
 def _graph(store: Store, where: str | None, limit: int) -> None:

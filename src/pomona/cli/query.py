@@ -43,6 +43,7 @@ def query(
     limit: LimitOption = None,
 ) -> None:
     """List the states that a query finds; docs/provenance.md has the language."""
+    from pomona.cli import wording
     from pomona.graph.states import States
     from pomona.graph.store import Store
 
@@ -57,7 +58,7 @@ def query(
         if as_csv:
             sys.stdout.write(table.to_csv(index=False))
         else:
-            typer.echo(table.to_json(orient="records", indent=1, double_precision=15))
+            typer.echo(wording.as_json(table))
 
 
 def _table(found: States, limit: int) -> str:

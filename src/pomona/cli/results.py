@@ -46,6 +46,7 @@ def results(
     output: OutputOption = None,
 ) -> None:
     """Print the tidy table of a study: one number a row, with what it is a number of."""
+    from pomona.cli import wording
     from pomona.report.text import summary_table
     from pomona.studies.results import load_results
 
@@ -63,7 +64,7 @@ def results(
     if as_csv:
         content = table.to_csv(index=False).encode()
     elif as_json:
-        content = (table.to_json(orient="records", indent=1, double_precision=15) + "\n").encode()
+        content = f"{wording.as_json(table)}\n".encode()
     else:
         content = table.to_parquet(index=False)
     _write(content, output)

@@ -49,6 +49,7 @@ def run(
     store: each state is computed by one of them.
     """
     from pomona.cli.progress import Display
+    from pomona.graph.scheduler import LASTING
     from pomona.graph.store import Store
     from pomona.report.text import summary_table
     from pomona.report.write import report_path, write_report
@@ -86,6 +87,8 @@ def run(
             blocked = f", and {failure.blocked} descending from it" if failure.blocked else ""
             typer.echo(f"failed ({failure.kind}): {failure.label}{blocked}: {failure.reason}", err=True)
         if prepared.failures:
+            if any(failure.kind in LASTING for failure in prepared.failures):
+                typer.echo("what diverged or lost a layer is tried again with --retry-failed only", err=True)
             count = len(prepared.failures)
             typer.echo(
                 f"{count} failed{', the first 10 are shown' if count > 10 else ''}; "
@@ -103,9 +106,10 @@ def _say_repairs(repairs: list[str]) -> None:
 
 
 def _say_stopped(done: int, cached: int, states: int) -> None:
+    how_far = f"{cached + done} of {states} states are done and kept." if states else "What was done is kept."
     command = shlex.join(["pomona", *sys.argv[1:]])
     typer.echo(
-        f"\nStopped. {cached + done} of {states} states are done and kept. To go on from here:\n  {command}",
+        f"\nStopped. {how_far} To go on from here:\n  {command}",
         err=True,
     )
 

@@ -192,24 +192,28 @@ def _measurements(store: Store, key: str) -> list[str]:
     for row in rows:
         if row["states"] > 1:
             continue
-        totals = store.ledger.rows(
-            "SELECT * FROM measurements WHERE probe = ? AND layer = '' AND class = -1 ORDER BY quantity",
-            [row["key"]],
-        )
+        found = _numbers_of(store, row["key"])
         part = json.loads(row["params"]).get("part", "")
         shown = f" ({part})" if part else ""
-        lines += [f"{_place(total)}{shown}: {_number(total['value'])}" for total in totals]
+        lines += [f"{_place(one)}{shown}: {_number(one['value'])}" for one in found]
         if row["status"] != "done":
             lines.append(f"{row['name']}{shown}: {row['status']}")
     return lines + [_with_others(store, key, row["key"], row["name"]) for row in rows if row["states"] > 1]
 
 
+def _numbers_of(store: Store, probe: str) -> list[Any]:
+    """Totals first, then those of layers and classes; how many images of a class there were is no finding."""
+    return store.ledger.rows(
+        "SELECT * FROM measurements WHERE probe = ? AND quantity != 'class-count'"
+        " ORDER BY layer != '' OR class >= 0, quantity, layer, class",
+        [probe],
+    )
+
+
 def _with_others(store: Store, key: str, probe: str, name: str) -> str:
     others = [state[:12] for state in _states_of(store, probe) if state != key]
-    totals = store.ledger.rows(
-        "SELECT * FROM measurements WHERE probe = ? AND layer = '' AND class = -1 ORDER BY quantity", [probe]
-    )
-    numbers = ", ".join(f"{_place(total)} {_number(total['value'])}" for total in totals)
+    found = _numbers_of(store, probe)
+    numbers = ", ".join(f"{_place(one)} {_number(one['value'])}" for one in found)
     return f"{name} {probe[:12]} with {', '.join(others)}{f': {numbers}' if numbers else ''}"
 
 

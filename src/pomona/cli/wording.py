@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def duration(seconds: float) -> str:
@@ -46,3 +51,9 @@ def rows(table: Sequence[tuple[str, ...]], head: tuple[str, ...] | None = None) 
     widths = [max(len(row[i]) for row in every) for i in range(len(every[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in every]
     return "\n".join(lines)
+
+
+def as_json(table: pd.DataFrame) -> str:
+    """A table as a list of objects, one a row. Floats keep every bit, which pandas' own JSON does not."""
+    known = table.astype(object).where(table.notna(), None)
+    return json.dumps(known.to_dict("records"), indent=1, allow_nan=False)

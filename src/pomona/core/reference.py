@@ -149,7 +149,7 @@ def _import_file(path: Path, anew: bool) -> Any:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         if isinstance(error, InputError):
             raise
         place = user_traceback(error, path)

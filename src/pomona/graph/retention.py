@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pomona.core.errors import InputError, StoreError, unknown
+from pomona.core.errors import InputError, StoreError, StoreWriteError, unknown
 from pomona.graph.leases import living_runs
 from pomona.graph.query import Query
 from pomona.graph.states import States
@@ -113,7 +113,13 @@ def collect(store: Store, policy: str = ALL, dry_run: bool = False) -> Freed:
         len(states), len(weights), len(orphans), len(checkpoints), len(drafts), size + sum(drafts.values())
     )
     if not dry_run:
-        store.ledger.drop_outputs(states)
+        try:
+            store.ledger.drop_outputs(states)
+        except StoreWriteError:
+            # On a full disk even that cannot be written. These files go in any case, and make room for it.
+            for digest in weights:
+                store.blobs.remove(digest)
+            store.ledger.drop_outputs(states)
         store.remove(weights | orphans)
         for path in checkpoints:
             path.unlink(missing_ok=True)

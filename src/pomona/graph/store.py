@@ -6,14 +6,14 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pomona.core.errors import InputError, StoreError
+from pomona.core.errors import BlobLost, InputError, StoreError
 from pomona.graph.blobs import Arrays, BlobStore, pack, tensor_digest, unpack
 from pomona.graph.jobs import Job
 from pomona.graph.ledger import Ledger, Output
@@ -95,11 +95,13 @@ class Store:
 
     def weights(self, key: str) -> dict[str, NDArray[Any]]:
         """Weights, biases and buffers of a finished state."""
-        return self.files.read_weights(self._output(key, "weights").digest)
+        with _advice(key):
+            return self.files.read_weights(self._output(key, "weights").digest)
 
     def masks(self, key: str) -> tuple[dict[str, NDArray[np.bool_]], dict[str, str]]:
         """Masks of a finished state and the kind of each layer, by parameter name."""
-        return self.files.read_masks(self._output(key, "masks").digest)
+        with _advice(key):
+            return self.files.read_masks(self._output(key, "masks").digest)
 
     def let_go(self, states: Sequence[str]) -> None:
         """Drop the weights of finished states; digests, masks and results stay."""
@@ -152,6 +154,15 @@ class Store:
                 f"the {name} of state {key[:12]} were let go; 'pomona restore {key[:12]}' computes them again"
             )
         return output
+
+
+@contextlib.contextmanager
+def _advice(key: str) -> Iterator[None]:
+    try:
+        yield
+    except BlobLost as error:
+        text = f"{error}; 'pomona restore {key[:12]}' computes it again"
+        raise BlobLost(error.digest, text) from None
 
 
 class Files:

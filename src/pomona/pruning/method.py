@@ -243,7 +243,7 @@ METHODS: dict[str, Method] = {
     "l1-structured": Method(criterion=Norm(norm=1), granularity="channel-in"),
     "l2-structured": Method(criterion=Norm(norm=2), granularity="channel-in"),
     # The similarity paper's code passes n = -inf to the norm: the smallest absolute value of a channel.
-    "linf-structured": Method(criterion=Norm(norm="-inf"), granularity="channel-in"),
+    "neg-inf-structured": Method(criterion=Norm(norm="-inf"), granularity="channel-in"),
     "random-structured": Method(criterion="random", granularity="channel-in"),
     "hybrid": Method(criterion="magnitude", granularity={"conv": "channel-in", "linear": "weight"}),
     "fc-only": Method(criterion="magnitude", layers=("linear",)),

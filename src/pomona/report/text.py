@@ -33,6 +33,9 @@ def summary_table(results: Results) -> str:
         for number, row in enumerate(cells):
             line = _line("" if number else names[name], row[:-1], first, widths)
             lines.append(f"{line}  {row[-1]}".rstrip())
+    shown = {cell.level for cells in table.values() for cell in cells if cell is not None}
+    if {point.level for point in evidence.population.points} - shown:
+        lines += ["", "Not all levels are shown; the report and 'pomona results ... --csv' have them."]
     return "\n".join(lines)
 
 

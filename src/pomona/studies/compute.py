@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pomona.core.errors import InputError
-from pomona.core.reference import importing
 from pomona.graph.growth import sources_of
 from pomona.graph.nodes import Graph, Probe, State
 from pomona.graph.scheduler import Failure, Tally
 from pomona.graph.store import DEFAULT_STORE, Store
-from pomona.studies.drive import Order, drive
+from pomona.studies.drive import Order, drive, refuse_while_importing
 from pomona.studies.run import check_device
 
 
@@ -101,12 +100,7 @@ def compute(
         InputError: An engine cannot compute on this machine, or a user's file calls this when it is imported.
         StoreError: Results cannot be kept.
     """
-    path = importing()
-    if path is not None:
-        raise InputError(
-            f"compute is called while {path.name} is imported, as every worker does; put what runs below "
-            "if __name__ == '__main__':"
-        )
+    refuse_while_importing("compute")
     check_device(device)
     opened = store if isinstance(store, Store) else Store(store)
     opened.ledger.keep_sources(sources_of(graph))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pomona.core.errors import InputError
+from pomona.core.reference import importing
 from pomona.data.choice import DataChoice
 from pomona.data.dataset import load
 from pomona.graph.environment import environment
@@ -41,6 +42,20 @@ class Order:
     document: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     manner: Manner = field(default_factory=Manner)
+
+
+def refuse_while_importing(what: str) -> None:
+    """Refuse to compute from the top level of a user's file that is imported for its functions.
+
+    Raises:
+        InputError: Says where to put the call instead.
+    """
+    path = importing()
+    if path is not None:
+        raise InputError(
+            f"{what} is called while {path.name} is imported, as every worker does; put what runs below "
+            "if __name__ == '__main__':"
+        )
 
 
 def missing(graph: Graph, store: Store) -> set[str]:

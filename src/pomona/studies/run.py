@@ -11,7 +11,7 @@ from pomona.graph.growth import sources_of
 from pomona.graph.retention import ALL, LAST_LEVEL, NONE, kept_states
 from pomona.graph.scheduler import Failure, Manner, Scheduler, Tally
 from pomona.graph.store import DEFAULT_STORE, Store
-from pomona.studies.drive import Order, drive, missing
+from pomona.studies.drive import Order, drive, missing, refuse_while_importing
 from pomona.studies.expand import Population, expand
 from pomona.studies.results import Results
 from pomona.studies.study import Study, load_study
@@ -72,15 +72,23 @@ class Run:
         study, store = self.study, self.store
         policy = study.spec.keep
         during = policy in (ALL, LAST_LEVEL, NONE)
-        manner = Manner(fail_fast, retry_failed, self._kept(policy) if during else None)
+        # A query is asked now too: names that it gets wrong are said before anything is computed.
+        kept = self._kept(policy)
+        manner = Manner(fail_fast, retry_failed, kept if during else None)
         order = Order(self.population.graph, study.name, study.text(), self.population.labels(), manner)
         drive(order, store, workers, self.device, on_change, report, self._started)
         if not during:
-            # What a query asks for is known in the end.
-            kept = self._kept(policy)
-            assert kept is not None
-            store.let_go([key for key in self.population.graph.states if key not in kept])
+            self._let_go(policy)
         return Results(study, store, self.population)
+
+    def _let_go(self, policy: str) -> None:
+        """What a query asks for is known in the end. If it is of something never measured, all is kept."""
+        try:
+            kept = self._kept(policy) or set()
+        except InputError as error:
+            self.repairs.append(f"nothing: all weights were kept, since keep cannot be asked: {error}")
+            return
+        self.store.let_go([key for key in self.population.graph.states if key not in kept])
 
     def _started(self, scheduler: Scheduler) -> None:
         self.tally, self.failures, self.repairs = scheduler.tally, scheduler.failures, scheduler.repairs
@@ -117,8 +125,10 @@ def run(
 
     Raises:
         ProblemsError: The study has faults; all of them, before anything is computed.
+        InputError: A user's file calls this when it is imported.
         KeyboardInterrupt: As it came; what was finished is kept.
     """
+    refuse_while_importing("run")
     checked = study if isinstance(study, Study) else load_study(study, preset, changes)
     opened = store if isinstance(store, Store) else Store(store)
     return Run(checked, opened, device).execute(workers, on_change)
