@@ -242,3 +242,34 @@ def test_changes_of_environments_are_named_by_field() -> None:
         "a x: 1, now 2",
         f"c: None, now {'z' * 57}...",
     ]
+
+
+def test_a_probe_of_many_states_that_were_let_go_restores_all_of_them(store: Store) -> None:
+    graph = Graph()
+    root = add(graph, 1)
+    states = [add(graph, value, root) for value in range(2, 9)]
+    again(store, graph, Manner(keep=set()))
+    probe = mean(graph, *states)
+    found = again(store, graph, Manner(keep=set()))
+    assert found.failures == []
+    assert store.ledger.statuses("probes") == {probe.key: "done"}
+    assert not any(there(store, states))
+
+
+def test_what_is_done_is_not_opened_again(store: Store) -> None:
+    graph = Graph()
+    state = add(graph, 1)
+    run(store, graph)
+    store.ledger.reopen([state.key])
+    assert store.ledger.statuses("states") == {state.key: "done"}
+
+
+def test_a_store_that_is_removed_while_a_run_goes_on_ends_it(store: Store) -> None:
+    graph = Graph()
+    chain(graph)
+
+    def remove(tally: object) -> None:
+        (store.folder / "ledger.sqlite").unlink(missing_ok=True)
+
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        run(store, graph, on_change=remove)

@@ -10,9 +10,10 @@ import pytest
 from pomona.core.errors import InputError, StoreError, StoreWriteError
 from pomona.graph.blobs import tensor_digest
 from pomona.graph.ledger import Output
-from pomona.graph.nodes import State
+from pomona.graph.nodes import Graph, State
 from pomona.graph.store import Files, Store
 from pomona.graph.tables import FORMAT
+from tests.graph.conftest import add, run
 
 KEY = "ab" * 32
 
@@ -218,3 +219,21 @@ def test_checkpoint_that_cannot_be_written_keeps_the_old_one(
     found = store.files.read_checkpoint(KEY)
     assert found is not None
     assert found[1] == {"step": 1}
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_is_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user's store, or one on a medium that is read-only."""
+    graph = Graph()
+    state = add(graph, 1)
+    run(store, graph)
+    monkeypatch.setattr("pomona.graph.ledger.os.access", lambda path, mode: False)
+    with pytest.raises(StoreError, match="has not closed it; copy the store"):
+        Store(store.folder, create=False)
+    store.close()
+    with Store(store.folder, create=False) as reader:
+        assert reader.ledger.statuses("states") == {state.key: "done"}
+        assert float(reader.weights(state.key)["w"][0]) == 1
+        with pytest.raises(StoreError):
+            reader.ledger.reopen([state.key])

@@ -80,7 +80,11 @@ def run(
         _say_repairs(prepared.repairs)
         typer.echo(summary_table(results))
         page = report_path(results)
-        if missing or not page.is_file() or checked.digest() not in page.read_text(encoding="utf-8"):
+        if (
+            missing
+            or not page.is_file()
+            or checked.digest() not in page.read_text(encoding="utf-8", errors="replace")
+        ):
             page = write_report(results)
         typer.echo(f"report: {_short(page)}")
         for failure in prepared.failures[:10]:

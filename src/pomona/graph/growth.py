@@ -100,6 +100,14 @@ def sources_of(graph: Graph) -> dict[str, str]:
     return {digest: by_digest[digest] for _, _, digest in wanted if digest in by_digest}
 
 
+def is_current(how: Mapping[str, Any]) -> bool:
+    """Whether the users' sources that execution rests on are what they were when it was planned."""
+    return all(
+        hashlib.sha256(_text(folder, written).encode()).hexdigest() == digest
+        for folder, written, digest in _references(how)
+    )
+
+
 def _references(how: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Folder, file with name, and digest of each source that execution rests on."""
     for written, digest in how.get("sources", {}).items():

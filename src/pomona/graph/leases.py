@@ -123,8 +123,9 @@ class Leases:
             with contextlib.suppress(StoreError), self._ledger.transaction() as write:
                 write.execute("DELETE FROM leases WHERE owner = ?", (self.owner,))
                 write.execute("DELETE FROM owners WHERE id = ?", (self.owner,))
+                # Inside: the number may be given to another run as soon as this is committed.
+                self._path(self.owner).unlink(missing_ok=True)
             self._ledger.close()
-        self._path(self.owner).unlink(missing_ok=True)
         assert self._lock is not None
         self._lock.close()
 

@@ -13,13 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pomona.core.errors import StoreError
+from pomona.core.errors import StoreError, StoreWriteError
 from pomona.graph.faults import damaged, explained, wrong_format
 from pomona.graph.migrate import migrate
 from pomona.graph.nodes import Probe, State, from_json, to_json
 from pomona.graph.tables import FORMAT, TABLES
 
 _FAULTS = (sqlite3.Error, UnicodeDecodeError)
+# How long to wait for a process that writes.
+_PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,11 @@ class Ledger:
         self.path = path
         self.migrated: Path | None = None  # the copy of a ledger that was of an earlier format
         self._depth = 0
+        self._file: tuple[int, int] | None = None
         try:
+            place, uri = (str(path), False) if create else _place(path)
             self.connection = sqlite3.connect(
-                path, timeout=60, isolation_level=None, check_same_thread=not shared
+                place, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=not shared, uri=uri
             )
             try:
                 self._open(create)
@@ -105,21 +109,33 @@ class Ledger:
             return
         self._depth = 1
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.connection
-            except BaseException:
-                # SQLite has rolled back itself where the disk is full; a second time would hide that error.
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
+            self._begin()
+            yield self.connection
             self.connection.execute("COMMIT")
         except _FAULTS as error:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
             raise explained(self.path, error) from None
         finally:
+            # SQLite has rolled back itself where the disk is full; a second time would hide that error.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
             self._depth = 0
+
+    def _begin(self) -> None:
+        """Wait for the others' writes in short turns, so that Ctrl-C is heard."""
+        if _identity(self.path) != self._file:
+            raise StoreWriteError(f"the ledger {self.path} was removed or replaced while it was open")
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        self.connection.execute("PRAGMA busy_timeout = 200")
+        try:
+            while True:
+                try:
+                    self.connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > deadline:
+                        raise
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_SECONDS * 1000}")
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
@@ -182,10 +198,10 @@ class Ledger:
 
     def commit_state(
         self, key: str, outputs: Iterable[Output], facts: Mapping[str, Any], attempt: Attempt | None, run: int
-    ) -> None:
+    ) -> bool:
         """A state is done: from here on it counts, in one transaction with what it left.
 
-        One that another process has finished meanwhile stays as it is.
+        One that another process has finished meanwhile stays as it is; says whether this was the first.
         """
         with self.transaction() as write:
             added = write.execute(
@@ -199,6 +215,7 @@ class Ledger:
                     [(key, o.name, o.digest, o.size_bytes, to_json(o.tensors)) for o in outputs],
                 )
             self._ended(write, key, attempt, run)
+            return bool(added)
 
     def commit_restored(self, key: str, attempt: Attempt, run: int) -> None:
         """What a finished state had left is there again."""
@@ -232,10 +249,10 @@ class Ledger:
         if attempt is not None:
             add_attempt(write, attempt, run)
 
-    def release(self, node: str) -> None:
-        """Give back the lease of a node that is not ended."""
+    def release(self, node: str, owner: int) -> None:
+        """Give back the lease of a node that is not ended, unless another owner has taken it over."""
         with self.transaction() as write:
-            write.execute("DELETE FROM leases WHERE node = ?", (node,))
+            write.execute("DELETE FROM leases WHERE node = ? AND owner = ?", (node, owner))
 
     def keep_outputs(self, state: str) -> None:
         """The files of a state are there: they count again."""
@@ -267,7 +284,9 @@ class Ledger:
         rows = [(key,) for key in keys]
         with self.transaction() as write:
             for table in ("states", "probes"):
-                write.executemany(f"UPDATE {table} SET status = 'planned' WHERE key = ?", rows)
+                # What another process has finished meanwhile stays done.
+                sql = f"UPDATE {table} SET status = 'planned' WHERE key = ? AND status = 'failed'"
+                write.executemany(sql, rows)
 
     def label(self, study: str, rows: Iterable[tuple[str, str, int, int, Mapping[str, str]]]) -> None:
         """Say which states stand for which arm of a study: (state, step, replicate, level, arm) each."""
@@ -405,21 +424,31 @@ class Ledger:
 
     def _open(self, create: bool) -> None:
         self.connection.row_factory = sqlite3.Row
+        self._file = _identity(self.path)
         # What a ledger holds is data; no function of its schema is to be trusted.
         self.connection.execute("PRAGMA trusted_schema = OFF")
-        with _alone(self.path.parent):
-            self._settle(create)
+        if self._version() != FORMAT:
+            with _alone(self.path.parent):
+                self._settle(create)
+        self._check()
         self.connection.execute("PRAGMA synchronous = FULL")
 
     def _settle(self, create: bool) -> None:
         """Make the tables where there are none; bring those of an earlier format to this one."""
-        found = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        found = self._version()
         if found == 0 and create and not self._has_tables():
             self._create()
         elif 0 < found < FORMAT and self._is_ledger():
             self.migrated = migrate(self.connection, self.path, found)
             self.note("migrated", f"from format {found} to {FORMAT}; the ledger as it was: {self.migrated}")
-        elif found != FORMAT or not self._is_ledger():
+
+    def _version(self) -> int:
+        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _check(self) -> None:
+        """Refuse what is no ledger of this format."""
+        found = self._version()
+        if found != FORMAT or not self._is_ledger():
             raise StoreError(wrong_format(self.path, found))
         lacks = min(_expected_columns() - _columns(self.connection), default=None)
         if lacks is not None:
@@ -444,6 +473,32 @@ class Ledger:
             self.connection.execute(statement)
         self.connection.execute(f"PRAGMA user_version = {FORMAT}")
         self.connection.execute("COMMIT")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one that came to lie in its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _place(path: Path) -> tuple[str, bool]:
+    """How to open a ledger to read it; whether that is an URI.
+
+    Raises:
+        StoreError: Its folder cannot be written, and without that what was written last cannot be read.
+    """
+    if os.access(path.parent, os.W_OK):
+        return str(path), False
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise StoreError(
+            f"{path} cannot be read where it lies: its folder is not writable, and the process that wrote "
+            "last has not closed it; copy the store to a folder that is"
+        )
+    return f"{path.absolute().as_uri()}?immutable=1", True
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.core.errors import InputError, StoreError, StoreWriteError, unknown
+from pomona.graph.growth import is_current
 from pomona.graph.leases import living_runs
+from pomona.graph.nodes import from_json
 from pomona.graph.query import Query
 from pomona.graph.states import States
 from pomona.graph.store import Store
@@ -83,6 +86,8 @@ def kept_states(store: Store, policy: str) -> set[str] | None:
 def collect(store: Store, policy: str = ALL, dry_run: bool = False) -> Freed:
     """Free what a policy does not keep, and what nothing refers to. Digests, masks and results stay.
 
+    So do the weights of states that cannot be computed again, since a user's source has changed.
+
     Args:
         store: The store.
         policy: As ``kept_states``.
@@ -93,6 +98,8 @@ def collect(store: Store, policy: str = ALL, dry_run: bool = False) -> Freed:
         StoreError: A run is under way, which may need any of it.
     """
     kept = kept_states(store, policy)
+    if kept is not None:
+        kept |= unrepeatable_states(store)
     if not dry_run:
         for run, pid in living_runs(store.folder, store.ledger):
             raise StoreError(
@@ -107,7 +114,7 @@ def collect(store: Store, policy: str = ALL, dry_run: bool = False) -> Freed:
     orphans = there.keys() - needed - weights
     checkpoints = _needless_checkpoints(store)
     size = sum(there.get(digest, 0) for digest in weights | orphans)
-    size += sum(path.stat().st_size for path in checkpoints)
+    size += sum(_size(path) for path in checkpoints)
     drafts = store.blobs.drafts()
     freed = Freed(
         len(states), len(weights), len(orphans), len(checkpoints), len(drafts), size + sum(drafts.values())
@@ -129,6 +136,30 @@ def collect(store: Store, policy: str = ALL, dry_run: bool = False) -> Freed:
                 "freed", f"{freed.size_bytes:,} bytes, keep {policy}; weights of {len(states)} states"
             )
     return freed
+
+
+def unrepeatable_states(store: Store) -> set[str]:
+    """States that cannot be computed again: they rest on a user's source that has changed since."""
+    rows = store.ledger.rows("SELECT DISTINCT how FROM states WHERE how LIKE '%.py:%'")
+    changed = {row["how"] for row in rows if not is_current(from_json(row["how"]))}
+    if not changed:
+        return set()
+    found = {r["key"] for r in store.ledger.rows("SELECT key, how FROM states") if r["how"] in changed}
+    children: dict[str, list[str]] = {}
+    for row in store.ledger.rows("SELECT child, parent FROM parents"):
+        children.setdefault(row["parent"], []).append(row["child"])
+    waiting = list(found)
+    while waiting:
+        new = [child for child in children.get(waiting.pop(), ()) if child not in found]
+        found.update(new)
+        waiting += new
+    return found
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):  # a run has removed it meanwhile
+        return path.stat().st_size
+    return 0
 
 
 def _needless_checkpoints(store: Store) -> list[Path]:

@@ -94,12 +94,14 @@ class Scheduler:
         self.failures: list[Failure] = []
         self.repairs: list[str] = []
         self.verdicts: list[Verdict] = []
+        self.restored: list[str] = []
         self._outputs: dict[str, dict[str, str]] = {}
         self._facts: dict[str, Mapping[str, object]] = {}
         self._running: dict[int, tuple[str, float]] = {}
         self._losses: dict[str, int] = {}
         self._elsewhere: set[str] = set()
         self._looked = 0.0
+        self._owner = 0
         self._after_commit: list[Callable[[], object]] = []
         self._uses = Uses()
         cleared = clear_away(store)
@@ -115,6 +117,7 @@ class Scheduler:
             StoreError: The store cannot take results any more; running jobs are asked to stop.
         """
         with Leases(self.store.folder, self.store.ledger.path, self.run_number) as leases:
+            self._owner = leases.owner
             try:
                 self._let_go(self.graph.states)
                 while self._running or self._waiting.ready or self._elsewhere:
@@ -292,9 +295,13 @@ class Scheduler:
         """Commit what several events bring in one transaction: the disk is waited for once."""
         full = ""
         if events:
-            with self.store.ledger.transaction():
-                for event in events:
-                    full = self._take(event) or full
+            try:
+                with self.store.ledger.transaction():
+                    for event in events:
+                        full = self._take(event) or full
+            except BaseException:
+                self._after_commit.clear()  # it was not committed
+                raise
         # A checkpoint may go once the state that it is of is safe, a file once nothing counts on it.
         after, self._after_commit = self._after_commit, []
         for action in after:
@@ -343,7 +350,7 @@ class Scheduler:
             # Another process has let go of a file that was there already when this one would have written it.
             self._losses[key] = self._losses.get(key, 0) + 1
             if self._losses[key] < _TRIES_AFTER_LOSS:
-                ledger.release(key)
+                ledger.release(key, self._owner)
                 self._waiting.put_back(key)
             else:
                 gone = Failed("error", "files that it had written were removed before they could be kept")
@@ -360,8 +367,11 @@ class Scheduler:
                 continue
             ledger.commit_state(snapshot.key, outputs, {}, None, self.run_number)
             self._close(snapshot.key, {o.name: o.digest for o in outputs}, {})
-        ledger.commit_state(key, outcome.outputs, outcome.facts, attempt, self.run_number)
+        first = ledger.commit_state(key, outcome.outputs, outcome.facts, attempt, self.run_number)
         self._close(key, {o.name: o.digest for o in outcome.outputs}, outcome.facts)
+        if not first:
+            # Another process was thought dead, or this one was: what is on record counts.
+            del self._outputs[key], self._facts[key]
         self._after_commit.append(lambda: self.store.files.drop_checkpoint(key))
 
     def _close(self, key: str, outputs: dict[str, str], facts: Mapping[str, object]) -> None:
@@ -381,6 +391,7 @@ class Scheduler:
         elif verdict.same:
             left = self.store.ledger.outputs([node]).get(node, {}).values()
             self.store.ledger.commit_restored(node, attempt, self.run_number)
+            self.restored.append(node)
             self._restored(key)
             if not any(output.dropped for output in left):
                 text = f"{self._label(node)}: files that were gone were computed again, bit for bit"
@@ -399,7 +410,7 @@ class Scheduler:
 
     def _judge(self, key: str, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
-        self.store.ledger.release(verdict.node)
+        self.store.ledger.release(verdict.node, self._owner)
         if not verdict.same:
             self.store.ledger.note("verified", verdict.text, verdict.node, self.run_number)
         self.tally.verified += 1
@@ -440,11 +451,12 @@ class Scheduler:
         line = [*self._before(key)]
         line += [before for parent in line for before in self.graph.states[parent].parents]
         owner = next((state for state in line if digest in self._outputs.get(state, {}).values()), None)
-        tries = self._losses.get(key, 0) + 1
+        lost = f"{key} {digest}"  # a node may lack as many files as it has parents
+        tries = self._losses.get(lost, 0) + 1
         if owner is None or tries > _TRIES_AFTER_LOSS:
             return False
-        self._losses[key] = tries
-        self.store.ledger.release(node_of(key))
+        self._losses[lost] = tries
+        self.store.ledger.release(node_of(key), self._owner)
         before = again("restore", owner)
         self._do_again(before)
         self._waiting.hold(key, before)

@@ -93,9 +93,14 @@ class Run:
     def _started(self, scheduler: Scheduler) -> None:
         self.tally, self.failures, self.repairs = scheduler.tally, scheduler.failures, scheduler.repairs
 
+    def _last_level(self) -> set[str]:
+        """Of each step, replicate and arm the last state of the study as it is now; it may have had more."""
+        last = {(p.step, p.replicate, tuple(p.arm.values())): p for p in self.population.points}
+        return {point.state.key for point in last.values()}
+
     def _kept(self, policy: str) -> set[str] | None:
         """States whose weights stay; also those that another study speaks of, which may keep them."""
-        kept = kept_states(self.store, policy)
+        kept = self._last_level() if policy == LAST_LEVEL else kept_states(self.store, policy)
         if kept is None:
             return None
         rows = self.store.ledger.rows("SELECT DISTINCT state FROM labels WHERE study != ?", [self.study.name])

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pomona.core.errors import InputError
 from pomona.graph.again import Verdict
-from pomona.graph.scheduler import Failure, Manner, Tally
+from pomona.graph.scheduler import Failure, Manner, Scheduler, Tally
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.studies.drive import Order, drive
+from pomona.studies.run import check_device
 
 
 def restore(
@@ -37,6 +38,7 @@ def restore(
     Returns:
         What could not be restored, and why.
     """
+    check_device(device)
     opened = store if isinstance(store, Store) else Store(store, create=False)
     found = [opened.find(key) for key in keys]
     status = opened.ledger.statuses("states")
@@ -75,16 +77,27 @@ def verify(
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"fraction: expected a number from 0 to 1, got {fraction}")
+    check_device(device)
     opened = store if isinstance(store, Store) else Store(store, create=False)
     states, probes = (_sample(opened, table, fraction) for table in ("states", "probes"))
     graph = opened.graph(states, probes)
-    dropped = [
-        row["state"] for row in opened.ledger.rows("SELECT state FROM outputs WHERE dropped_at IS NOT NULL")
-    ]
-    with tempfile.TemporaryDirectory(prefix="pomona-verify-") as scratch:
-        manner = Manner(verify=(*states, *probes), scratch=Path(scratch))
-        scheduler = drive(Order(graph, "verify", manner=manner), opened, workers, device, on_change, report)
-    opened.let_go([state for state in dropped if state in graph.states])
+    dropped = {
+        row["state"] for row in opened.ledger.rows("SELECT state FROM outputs WHERE dropped_at NOT NULL")
+    }
+    restored: list[str] = []
+
+    def started(scheduler: Scheduler) -> None:
+        nonlocal restored
+        restored = scheduler.restored
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="pomona-verify-") as scratch:
+            manner = Manner(verify=(*states, *probes), scratch=Path(scratch))
+            order = Order(graph, "verify", manner=manner)
+            scheduler = drive(order, opened, workers, device, on_change, report, started)
+    finally:
+        # Only what was let go before and was brought back for this.
+        opened.let_go([state for state in restored if state in dropped])
     found = scheduler.verdicts
     same = sum(verdict.same for verdict in found)
     opened.ledger.note("verified", f"{len(found)} computed again, {same} with the same bits")
@@ -99,10 +112,16 @@ def broken_files(store: Store) -> list[str]:
     rows = store.ledger.rows("SELECT DISTINCT digest FROM outputs WHERE dropped_at IS NULL ORDER BY digest")
     faults = []
     for row in rows:
-        fault = store.blobs.check(row["digest"])
-        if fault is not None:
-            faults.append(fault)
-            store.blobs.remove(row["digest"])
+        if store.blobs.check(row["digest"]) is None:
+            continue
+        # Once more while nobody commits or removes: a run may have let it go or repaired it meanwhile.
+        with store.ledger.transaction() as write:
+            sql = "SELECT 1 FROM outputs WHERE digest = ? AND dropped_at IS NULL LIMIT 1"
+            kept = write.execute(sql, (row["digest"],)).fetchone() is not None
+            fault = store.blobs.check(row["digest"])
+            if kept and fault is not None:
+                faults.append(fault)
+                store.blobs.remove(row["digest"])
     return faults
 
 
