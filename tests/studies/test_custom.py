@@ -18,6 +18,7 @@ from pomona.core.reference import Reference
 from pomona.graph.custom import Declared, Measure, Recipe, load_declared
 from pomona.graph.growth import adopt, apply, measure
 from pomona.graph.nodes import Graph, Probe, State
+from pomona.graph.retention import collect, unrepeatable_states
 from pomona.graph.store import Store
 from pomona.graph.threads import ThreadPool
 from pomona.studies import compute as computing
@@ -300,3 +301,18 @@ def test_compute_takes_a_store_or_its_folder(tmp_path: Path) -> None:
         assert computing.compute(graph, tmp_path / "store", 0).masks(root)
         title = store.ledger.rows("SELECT DISTINCT study FROM runs")
         assert [row["study"] for row in title] == ["graph"]
+
+
+def test_weights_that_cannot_be_made_again_are_not_freed(tmp_path: Path) -> None:
+    """The function was edited, so what it once made is the only copy; what comes before it can go."""
+    found, state = ran(WORK, tmp_path)
+    child = apply(found.graph, load(tmp_path, "work", Recipe), state, by=3.0)
+    compute(found.graph, found.store, 0)
+    write(tmp_path, "mine.py", HEAD + WORK.replace("* by for", "+ by for"))
+    assert unrepeatable_states(found.store) == {state.key, child.key}
+    freed = collect(found.store, "none")
+    assert freed.states == len(found.graph.states) - 2
+    assert found.weights(state)
+    assert found.weights(child)
+    write(tmp_path, "mine.py", HEAD + WORK)
+    assert collect(found.store, "none").states == 2

@@ -39,7 +39,7 @@ def verify(
         files = opened.ledger.rows("SELECT COUNT(DISTINCT digest) AS n FROM outputs WHERE dropped_at IS NULL")
         typer.echo(f"{files[0]['n']:,} files read, {len(broken)} not whole")
         for fault in broken:
-            typer.echo(f"  {fault}; removed, so that the next run computes it again")
+            typer.echo(f"  {fault}; removed; computed again when something needs it")
         display = Display(f"computing {fraction:.3g} of the states and measurements again", missing=1)
         with display:
             found = upkeep.verify(
