@@ -90,7 +90,9 @@ def differences(store: Store, a: str, b: str) -> Differences:
     """
     one, other = States.of(store, [a])[0], States.of(store, [b])[0]
     lineages = Lineages(store.ledger, [a, b])
-    partings = lineages.partings(a, b)
+    # Of two states in one line, that they are is the whole answer: side by side their lineages mean nothing.
+    related = b in lineages.above(a) or a in lineages.above(b)
+    partings = [] if related else lineages.partings(a, b)
     tensors, equal = _tensors(store, a, b)
     totals = States.of(store, [a, b]).totals()
     names = sorted({*totals.get(a, {}), *totals.get(b, {})})
