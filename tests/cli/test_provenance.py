@@ -201,9 +201,10 @@ def test_show_says_who_computes_a_state_now(place: Path) -> None:
 
     key = keys(place, "step == dense and replicate == 0")[0]
     with Store(place / "pomona-store") as store:
-        path = store.folder / "ledger.sqlite"
-        with Leases(store.folder, path, 1) as leases:
-            assert leases.claim([key], "0", {key}).mine == key
+        with store.ledger.transaction() as write:
+            write.execute("UPDATE states SET status = 'planned' WHERE key = ?", (key,))
+        with Leases(store.folder, store.folder / "ledger.sqlite", 1) as leases:
+            assert leases.claim([key], "0").mine == key
             assert re.search(
                 r"now\n  process \d+ \(run 1\) has been computing it for", ok("show", key, cwd=place)
             )
