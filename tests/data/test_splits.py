@@ -88,6 +88,47 @@ def test_epoch_order_refuses_a_negative_epoch() -> None:
         epoch_order(np.arange(3), Stream("order", 0), -1)
 
 
+@given(st.integers(1, 30), st.integers(0, 70), st.integers(0, 9), st.integers(0, 20))
+def test_epoch_order_of_a_subset_fills_the_length_with_whole_passes(
+    count: int, more: int, seed: int, epoch: int
+) -> None:
+    """Equal steps: every image is visited as often as any other, or once more."""
+    indices = np.arange(0, 2 * count, 2)
+    length = count + more
+    order = epoch_order(indices, Stream("order", seed), epoch, length=length)
+    assert len(order) == length
+    for first in range(0, length - count + 1, count):
+        assert np.array_equal(np.sort(order[first : first + count]), indices)
+    times = np.bincount(order, minlength=2 * count)[::2]
+    assert times.max() - times.min() <= 1
+
+
+def test_epoch_order_of_a_subset_draws_every_pass_anew() -> None:
+    indices = np.arange(50)
+    passes = [
+        epoch_order(indices, Stream("order", 0), epoch, length=125)[first : first + 50].tobytes()
+        for epoch in range(3)
+        for first in (0, 50)
+    ]
+    assert len(set(passes)) == 6
+
+
+def test_epoch_order_of_the_whole_part_is_what_it_was() -> None:
+    indices = np.arange(3, 40)
+    for epoch in range(3):
+        order = epoch_order(indices, Stream("order", 5), epoch)
+        assert np.array_equal(order, epoch_order(indices, Stream("order", 5), epoch, length=37))
+        assert np.array_equal(order, indices[Stream("order", 5).permutation(37, round=epoch)])
+
+
+@pytest.mark.parametrize(("count", "length"), [(5, 4), (0, 3)])
+def test_epoch_order_refuses_a_length_that_it_cannot_fill(count: int, length: int) -> None:
+    with pytest.raises(
+        InputError, match=f"an epoch visits each of the {count} training images, not {length}"
+    ):
+        epoch_order(np.arange(count), Stream("order", 0), 0, length=length)
+
+
 def test_streams_are_not_confused() -> None:
     with pytest.raises(InputError, match="expected the stream 'split', got 'order'"):
         split(10, 2, Stream("order", 0))

@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-FailureKind = Literal["diverged", "out of memory", "layer collapse", "lost worker", "bad input", "error"]
+FailureKind = Literal[
+    "diverged", "out of memory", "layer collapse", "lost worker", "bad input", "stopped", "error"
+]
 
 
 class PomonaError(Exception):

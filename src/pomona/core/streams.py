@@ -18,7 +18,19 @@ from pomona.core.canonical import Value, canonical
 from pomona.core.errors import InputError, unknown
 from pomona.core.quantile import normal_quantile
 
-STREAMS = ("init", "order", "split", "augmentation", "mask", "label-noise", "dropout")
+STREAMS = (
+    "init",
+    "order",
+    "split",
+    "augmentation",
+    "mask",
+    "label-noise",
+    "dropout",
+    "pixel-noise",
+    "subset",
+    "treatment",
+    "control",
+)
 
 
 @dataclass(frozen=True)

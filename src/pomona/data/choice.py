@@ -8,8 +8,45 @@ from pydantic import Field, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
 from pomona.core.reference import is_reference
-from pomona.core.schema import Part
+from pomona.core.schema import Fraction, Late, Part
 from pomona.data.catalogue import DATASETS, DatasetInfo
+
+
+class Corruption(Part):
+    """What is spoilt of the training part, as a control. Validation and test images stay clean.
+
+    A network that trains on random labels is therefore judged on true ones: its validation accuracy is that
+    of the clean labels of the images held back (chance, where all training labels are random), and a stop
+    that waits for an accuracy waits for that one.
+
+    Args:
+        labels: Share of the training examples whose label is drawn anew, uniformly over all classes, so that
+            about 1 in ``classes`` of them keeps its own.
+        pixels: Whether the pixels of each training image are permuted, each image by its own permutation
+            and all channels alike. Labels stay as they are unless ``labels`` says otherwise.
+        examples: Share of the training examples that is left, drawn uniformly. An epoch keeps the number of
+            steps that it has on all of them.
+
+    Source:
+        Su et al. 2020, arXiv:2009.11094. Its code draws random labels wherever it permutes pixels; here the
+        two are asked for separately, and fewer examples train for as many steps, not for as many epochs.
+    """
+
+    labels: Annotated[Fraction, Late(0.0)] = 0.0
+    pixels: Annotated[bool, Late(False)] = False
+    examples: Annotated[Fraction, Field(gt=0), Late(1.0)] = 1.0
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise InputError("expected at least one of labels, pixels and examples, got nothing")
+        return self
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The seed streams that it consumes, so that their indices are part of a key."""
+        used = {"label-noise": self.labels > 0, "pixel-noise": self.pixels, "subset": self.examples < 1}
+        return tuple(name for name, consumed in used.items() if consumed)
 
 
 class DataChoice(Part):
@@ -19,11 +56,19 @@ class DataChoice(Part):
         name: A name of the catalogue, or a user's function as ``mine.py:load``.
         validation: Training images held back, drawn by the ``split`` stream; 0 holds back none.
         normalise: ``standard`` is (pixel/255 - mean) / sd per channel, ``unit`` is pixel/255.
+        corrupt: What is spoilt of the training part. None where nothing is, however that was written.
     """
 
     name: str
     validation: Annotated[int, Field(ge=0, strict=True)] = 0
     normalise: Literal["standard", "unit"] = "standard"
+    corrupt: Annotated[Corruption | None, Late(None)] = None
+
+    @field_validator("corrupt")
+    @classmethod
+    def _clean(cls, given: Corruption | None) -> Corruption | None:
+        # A factor may list `labels: 0` beside other shares: it is the clean data, and must be one identity.
+        return given if given is not None and given.streams else None
 
     @field_validator("name")
     @classmethod
@@ -34,7 +79,10 @@ class DataChoice(Part):
     @model_validator(mode="after")
     def _leaves_training(self) -> Self:
         if self.name in DATASETS:
-            check_validation(DATASETS[self.name].train_count, self.validation)
+            count = DATASETS[self.name].train_count
+            check_validation(count, self.validation)
+            if self.corrupt is not None:
+                check_corruption(count - self.validation, self.corrupt)
         return self
 
     def pixel_mean_sd(self, info: DatasetInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -54,6 +102,21 @@ def check_validation(count: int, validation: int) -> None:
         raise InputError(
             f"validation: expected 0 to {count - 1} of the {count} training images, got {validation}"
         )
+
+
+def check_corruption(count: int, corruption: Corruption) -> None:
+    """Check that a corruption of so many training examples changes something and leaves something.
+
+    Raises:
+        InputError: A share rounds to none of them, or the examples left round to all.
+    """
+    left = round(corruption.examples * count)
+    if left == 0 or (corruption.examples < 1 and left == count):
+        raise InputError(
+            f"corrupt: examples {corruption.examples:g} of {count} training images leaves {left} of them"
+        )
+    if corruption.labels > 0 and round(corruption.labels * left) == 0:
+        raise InputError(f"corrupt: labels {corruption.labels:g} of {left} training images is none of them")
 
 
 def check_name(name: str) -> None:

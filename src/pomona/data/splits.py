@@ -28,30 +28,49 @@ def split(count: int, validation: int, stream: Stream) -> tuple[Indices, Indices
     Raises:
         InputError: ``validation`` is negative or leaves nothing to train on.
     """
-    _expect(stream, "split")
+    expect(stream, "split")
     check_validation(count, validation)
     # Without a validation part nothing is drawn: every replicate trains on the same images.
     order = stream.permutation(count) if validation else np.arange(count, dtype=np.int64)
     return np.sort(order[validation:]), np.sort(order[:validation])
 
 
-def epoch_order(train_indices: Indices, stream: Stream, epoch: int) -> Indices:
+def epoch_order(train_indices: Indices, stream: Stream, epoch: int, length: int | None = None) -> Indices:
     """The order in which an epoch visits the training images.
 
     Args:
-        train_indices: What trains, from ``split``.
+        train_indices: What trains, from ``split`` or ``corruption.subset``; each image once.
         stream: The replicate's ``order`` stream.
         epoch: Counted from 0; each has its own permutation.
+        length: Images that an epoch visits, where that is more than there are: a subset at equal steps. It is
+            gone through as often as needed, by a new permutation each time, and the last one is cut off.
 
     Returns:
-        The same indices, permuted; int64.
+        The same indices, permuted; int64. ``length`` of them where it is given.
+
+    Raises:
+        InputError: The epoch is negative, the length is less than the images, or there are no images.
     """
-    _expect(stream, "order")
+    expect(stream, "order")
     if epoch < 0:
         raise InputError(f"epochs count from 0, got {epoch}")
-    return np.asarray(train_indices, dtype=np.int64)[stream.permutation(len(train_indices), round=epoch)]
+    indices = np.asarray(train_indices, dtype=np.int64)
+    count = len(indices)
+    length = count if length is None else length
+    if length < count or (count == 0 and length > 0):
+        raise InputError(f"an epoch visits each of the {count} training images, not {length}")
+    # One pass is round `epoch`: a whole part keeps the order that it has always had.
+    passes = -(-length // count) if count else 0
+    rounds = range(epoch * passes, (epoch + 1) * passes)
+    order = [indices[stream.permutation(count, round=number)] for number in rounds]
+    return np.concatenate(order)[:length] if order else indices
 
 
-def _expect(stream: Stream, name: str) -> None:
+def expect(stream: Stream, name: str) -> None:
+    """Check that a stream is the one of this purpose: two purposes on one stream would be correlated.
+
+    Raises:
+        InputError: It has another name.
+    """
     if stream.name != name:
         raise InputError(f"expected the stream {name!r}, got {stream.name!r}")
