@@ -12,8 +12,9 @@ from torch import Tensor, nn
 import training_loop
 from interleaving import Work
 from lane_works import AMOUNT, LAYER_BATCH, LAYERS, LEVELS, TRAININGS, Order, Training
-from pomona.models.build import build, initial_weights, layer_kinds
+from pomona.models.build import build, initial_weights
 from pomona.models.choice import ModelChoice
+from pomona.pruning.kinds import layer_kinds
 from pomona.pruning.method import Method
 from pomona.pruning.prune import prune
 from pomona.training.batches import Examples

@@ -73,8 +73,9 @@ def start(model: str):
     """Weights and masks that all sides share."""
     import torch
 
-    from pomona.models.build import build, initial_weights, layer_kinds
+    from pomona.models.build import build, initial_weights
     from pomona.models.choice import ModelChoice
+    from pomona.pruning.kinds import layer_kinds
 
     choice = ModelChoice(name=model)
     module = build(choice, (1, 28, 28), 10)

@@ -4,11 +4,12 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from pomona.core.errors import InputError
-from pomona.models.build import build, initial_weights, layer_kinds
+from pomona.models.build import build, initial_weights
 from pomona.models.choice import ModelChoice
+from pomona.pruning.kinds import layer_kinds
+from pomona.training.placing import place, taken
 
 SHAPE = (1, 8, 8)
 
@@ -153,8 +154,6 @@ def test_build_own_says_what_is_wrong(folder, choice, message):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (_own("tied"), r"0\.weight and 1\.weight are one tensor: tied weights cannot be pruned"),
-        (_own("layer_twice"), r"0\.weight and 2\.weight are one tensor"),
         (_own("half_parameter"), r"weight is torch\.bfloat16.*expected float32, float64"),
         (_own("half_buffer", persistent=True), r"scale is torch\.bfloat16: expected float32, float64"),
         (_own("half_buffer", persistent=False), r"scale is torch\.bfloat16: expected float32, float64"),
@@ -165,17 +164,33 @@ def test_initial_weights_refuses_what_no_state_can_hold(folder, choice, message)
         initial_weights(choice, SHAPE, 4, 0, folder)
 
 
-def test_initial_weights_refuses_a_weight_shared_with_a_layer_that_is_not_pruned(folder):
-    with pytest.raises(InputError, match=r"0\.weight and 1\.weight are one tensor"):
-        initial_weights(_own("tied_to_an_embedding"), SHAPE, 4, 0, folder)
+@pytest.mark.parametrize(
+    ("name", "names", "kinds"),
+    [
+        (
+            "tied",
+            ["0.weight", "0.bias", "1.bias", "2.weight"],
+            {"0.weight": "linear", "2.weight": "embedding"},
+        ),
+        ("tied_to_an_embedding", ["0.weight", "1.bias"], {"0.weight": "embedding"}),
+        ("layer_twice", ["0.weight", "0.bias"], {"0.weight": "linear"}),
+        ("biases_tied", ["0.weight", "0.bias", "1.weight"], {"0.weight": "linear", "1.weight": "linear"}),
+    ],
+)
+def test_initial_weights_keeps_a_tied_parameter_once_under_its_first_name(folder, name, names, kinds):
+    found = initial_weights(_own(name), SHAPE, 4, 0, folder)
+    module = build(_own(name), SHAPE, 4, folder)
+    assert list(found) == names
+    assert layer_kinds(module) == kinds
+    place(module, found, torch.device("cpu"))
+    assert list(taken(module)) == names
+    assert all(torch.equal(t, found[key]) for key, t in taken(module).items())
 
 
-def test_initial_weights_keeps_types_and_allows_tied_biases(folder):
+def test_initial_weights_keeps_types(folder):
     found = initial_weights(_own("storable"), SHAPE, 4, 0, folder)
     types = {"weight": torch.float64, "bias": torch.float64, "seen": torch.bool, "count": torch.int32}
     assert {name: tensor.dtype for name, tensor in found.items()} == types
-    tied = initial_weights(_own("biases_tied"), SHAPE, 4, 0, folder)
-    assert torch.equal(tied["0.bias"], tied["1.bias"])
 
 
 def test_build_convolutions_are_channels_last_also_with_one_channel():
@@ -189,28 +204,3 @@ def test_initial_weights_are_contiguous_and_in_the_order_of_the_state_dict():
     weights = initial_weights(choice, SHAPE, 4, 0)
     assert list(weights) == list(build(choice, SHAPE, 4).state_dict())
     assert all(t.is_contiguous() and t.device.type == "cpu" for t in weights.values())
-
-
-def test_layer_kinds_names_convolutions_and_linear_layers_in_order():
-    kinds = layer_kinds(build(ModelChoice(name="lenet"), (1, 28, 28), 10))
-    assert kinds == {
-        "conv1.weight": "conv",
-        "conv2.weight": "conv",
-        "fc1.weight": "linear",
-        "fc2.weight": "linear",
-        "fc3.weight": "linear",
-    }
-    resnet = layer_kinds(build(ModelChoice(name="resnet-20"), (3, 32, 32), 10))
-    # 19 convolutions and the last layer give the name; two shortcuts of 1x1 come on top.
-    assert list(resnet.values()) == ["conv"] * 21 + ["linear"]
-
-
-def test_layer_kinds_counts_subclasses_and_shared_weights_once_and_no_norms():
-    class Special(nn.Linear):
-        pass
-
-    first, second = nn.Linear(4, 4), Special(4, 4)
-    second.weight = first.weight
-    net = nn.Sequential(first, nn.BatchNorm1d(4), second, Special(4, 2), nn.ConvTranspose1d(2, 2, 1))
-    assert layer_kinds(net) == {"0.weight": "linear", "3.weight": "linear", "4.weight": "conv"}
-    assert layer_kinds(nn.Conv2d(1, 1, 1)) == {"weight": "conv"}

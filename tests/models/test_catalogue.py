@@ -4,10 +4,11 @@ import sys
 import pytest
 
 from pomona.core.errors import InputError
-from pomona.models.build import build, initial_weights, layer_kinds
+from pomona.models.build import build, initial_weights
 from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
 from pomona.models.networks import NETWORKS
+from pomona.pruning.kinds import layer_kinds
 
 # Parameters and prunable weights, from the papers or by hand: input shape and classes as in their source.
 KNOWN = {

@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomona.core.errors import InputError
-from pomona.pruning.counts import units_to_prune
+from pomona.pruning.counts import units
 
 
 def levels(remaining: int, fraction: float, rounding: str, repeats: int) -> list[int]:
     found = []
     for _ in range(repeats):
-        remaining -= units_to_prune(fraction, remaining, rounding)
+        remaining -= units(fraction, remaining, rounding)
         found.append(remaining)
     return found
 
@@ -24,42 +24,42 @@ def test_nearest_is_relative_to_what_remains():
 
 
 def test_nearest_rounds_halves_to_even():
-    assert [units_to_prune(0.5, n) for n in (1, 3, 5, 7, 9)] == [0, 2, 2, 4, 4]
+    assert [units(0.5, n) for n in (1, 3, 5, 7, 9)] == [0, 2, 2, 4, 4]
 
 
 def test_floor_has_the_counts_of_integer_percentages():
     for percent in range(101):
         for remaining in (0, 1, 7, 10, 99, 100, 300, 1000, 235_200):
-            assert units_to_prune(percent / 100, remaining, "floor") == remaining * percent // 100
+            assert units(percent / 100, remaining, "floor") == remaining * percent // 100
 
 
 def test_floor_is_not_misled_by_binary_fractions():
     assert int(0.29 * 100) == 28
-    assert units_to_prune(0.29, 100, "floor") == 29
+    assert units(0.29, 100, "floor") == 29
 
 
 @given(st.floats(0, 1), st.integers(0, 10**9), st.sampled_from(["nearest", "floor"]))
 def test_count_fits_what_remains(fraction, remaining, rounding):
-    assert 0 <= units_to_prune(fraction, remaining, rounding) <= remaining
+    assert 0 <= units(fraction, remaining, rounding) <= remaining
 
 
 def test_ends_are_nothing_and_all():
-    assert units_to_prune(0.0, 17) == 0
-    assert units_to_prune(1.0, 17, "floor") == 17
+    assert units(0.0, 17) == 0
+    assert units(1.0, 17, "floor") == 17
 
 
 def test_fraction_out_of_range_is_refused():
-    with pytest.raises(InputError, match=r"fraction to prune from 0 to 1, got 1\.5"):
-        units_to_prune(1.5, 10)
+    with pytest.raises(InputError, match=r"fraction from 0 to 1, got 1\.5"):
+        units(1.5, 10)
     with pytest.raises(InputError, match="got nan"):
-        units_to_prune(float("nan"), 10)
+        units(float("nan"), 10)
 
 
 def test_unknown_rounding_names_the_nearest():
     with pytest.raises(InputError, match="unknown rounding 'flor'; did you mean 'floor'"):
-        units_to_prune(0.2, 10, "flor")
+        units(0.2, 10, "flor")
 
 
 def test_negative_remaining_is_refused():
     with pytest.raises(InputError, match="0 or more, got -1"):
-        units_to_prune(0.2, -1)
+        units(0.2, -1)

@@ -56,3 +56,23 @@ def test_fractions_of_two_patterns_that_disagree_are_refused():
     with pytest.raises(InputError, match=r"patterns 'fc\*', '\*3' give 'fc3' different amounts"):
         fractions({"fc*": 0.2, "*3": 0.3}, KINDS)
     assert fractions({"fc*": 0.2, "*3": 0.2}, KINDS)["fc3.weight"] == 0.2
+
+
+GROUPED = {
+    "a.weight": "conv groups=4",
+    "b.weight": "conv",
+    "c.weight": "conv-transposed groups=2",
+    "d": "embedding",
+}
+
+
+def test_a_kind_speaks_of_grouped_layers_too():
+    assert touched(["conv"], GROUPED) == ["a.weight", "b.weight"]
+    assert touched(["conv-transposed", "embedding"], GROUPED) == ["c.weight", "d"]
+    assert fractions({"conv": 0.1, "default": 0.3}, GROUPED)["a.weight"] == 0.1
+
+
+def test_an_unknown_key_is_told_the_kinds_and_not_their_groups():
+    with pytest.raises(InputError, match="unknown layer 'conf'; did you mean 'conv'") as caught:
+        touched(["conf"], GROUPED)
+    assert "groups" not in str(caught.value)

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from pomona.core.canonical import digest
 from pomona.core.errors import InputError
 from pomona.core.schema import Part
-from pomona.pruning.method import METHODS, Amount, Method, Norm, parse_amount, prunes_randomly
+from pomona.pruning.method import METHODS, Amount, Method, Norm, parse_amount
 
 
 def method(**fields) -> Method:
@@ -98,7 +98,7 @@ def test_a_list_where_a_name_belongs_is_refused(fields):
 def test_schema_offers_every_named_method():
     definition = Holder.model_json_schema()["$defs"]["Method"]
     assert definition["anyOf"][0]["enum"] == list(METHODS)
-    assert set(definition["anyOf"][1]["properties"]) == {"criterion", "granularity", "scope", "layers"}
+    assert set(definition["anyOf"][1]["properties"]) == set(Method.model_fields)
 
 
 def test_unknown_field_is_refused():
@@ -153,11 +153,12 @@ def test_identity_differs_between_named_methods():
     assert len({digest(found.identity()) for found in METHODS.values()}) == len(METHODS)
 
 
-def test_prunes_randomly_is_true_of_random_methods_only():
-    assert [name for name in METHODS if prunes_randomly(METHODS[name])] == [
-        "random-unstructured",
-        "random-structured",
-    ]
+def test_only_criteria_that_draw_or_read_examples_consume_the_mask_stream():
+    assert method(criterion="random").draws
+    assert method(criterion="large-final-same-sign-zeroed").draws
+    assert method(criterion="snip").draws
+    assert not method(criterion="magnitude").draws
+    assert not method(criterion="synflow").draws
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from pomona.core.errors import InputError
 from pomona.core.streams import Stream
+from pomona.core.tied import twins
 from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
 from pomona.models.initial import drawn_weights
@@ -51,7 +51,12 @@ def build(choice: ModelChoice, input_shape: Shape, classes: int, folder: Path | 
 
 
 def initial_weights(
-    choice: ModelChoice, input_shape: Shape, classes: int, seed_index: int, folder: Path | None = None
+    choice: ModelChoice,
+    input_shape: Shape,
+    classes: int,
+    seed_index: int,
+    folder: Path | None = None,
+    draw: int = 0,
 ) -> dict[str, Tensor]:
     """Every parameter and buffer of a network at the start of a replicate.
 
@@ -61,25 +66,28 @@ def initial_weights(
         classes: Number of outputs.
         seed_index: Index of the ``init`` stream. Pretrained weights replace everything that was drawn.
         folder: What relative paths are relative to.
+        draw: Number of a further draw of the same replicate; 0 is the one that it starts with.
 
     Returns:
-        Contiguous tensors on the CPU, by name, in the order of ``state_dict``.
+        Contiguous tensors on the CPU, by name, in the order of ``state_dict``. A parameter that a user's
+        network has under two names is there once, under the first.
 
     Raises:
-        InputError: As ``build``; or the pretrained weights do not fit; or a user's network ties prunable
-            weights or has a type that cannot be stored.
+        InputError: As ``build``; or the pretrained weights do not fit; or a user's network has a type
+            that cannot be stored.
     """
     if choice.own:
-        seed = Stream("init", seed_index).seed()
+        seed = Stream("init", seed_index, level=draw or None).seed()
         module = own_network(choice.name, input_shape, classes, choice.options, seed, folder)
         _check_storable(module)
-        _check_untied(module)
-        found = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
+        tied = twins(module.named_parameters(remove_duplicate=False))
+        tensors = module.state_dict()
+        found = {name: t.detach().clone().contiguous() for name, t in tensors.items() if name not in tied}
     else:
         with torch.device("meta"):
             module = _catalogue(choice, input_shape, classes)
-        found = drawn_weights(module, seed_index, choice.distribution)
-    return found if choice.weights is None else pretrained(choice.weights, found, folder)
+        found, tied = drawn_weights(module, seed_index, choice.distribution, draw), {}
+    return found if choice.weights is None else pretrained(choice.weights, found, folder, tied)
 
 
 def _check_storable(module: nn.Module) -> None:
@@ -91,42 +99,6 @@ def _check_storable(module: nn.Module) -> None:
             f"{', '.join(odd)}: expected float32, float64, float16, integers or bool; convert the "
             "network with .float() in its constructor"
         )
-
-
-def _check_untied(module: nn.Module) -> None:
-    names: dict[int, list[str]] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    prunable = set(layer_kinds(module))
-    for shared in names.values():
-        if len(shared) > 1 and prunable & set(shared):
-            raise InputError(
-                f"{' and '.join(shared)} are one tensor: tied weights cannot be pruned yet; "
-                "give each layer its own"
-            )
-
-
-def layer_kinds(module: nn.Module) -> dict[str, str]:
-    """The kind of each weight that can be pruned, in the order of the network.
-
-    Args:
-        module: Any module. Convolutions and linear layers count, subclasses of them too; biases and norms
-            do not. A weight that layers share is named once, by the first of them.
-
-    Returns:
-        ``conv`` or ``linear`` by the name of the parameter.
-    """
-    kinds: dict[str, str] = {}
-    seen: set[int] = set()
-    for prefix, layer in module.named_modules():
-        kind = "conv" if isinstance(layer, _ConvNd) else "linear" if isinstance(layer, nn.Linear) else None
-        # Not getattr: under a parametrization the weight is computed and the parameter has another name.
-        weight = layer._parameters.get("weight")
-        if kind is None or weight is None or id(weight) in seen:
-            continue
-        seen.add(id(weight))
-        kinds[f"{prefix}.weight" if prefix else "weight"] = kind
-    return kinds
 
 
 def _catalogue(choice: ModelChoice, input_shape: Shape, classes: int) -> nn.Module:

@@ -13,7 +13,9 @@ from pomona.core.streams import Stream
 from pomona.models.choice import Distribution
 
 
-def drawn_weights(module: nn.Module, seed_index: int, distribution: Distribution) -> dict[str, Tensor]:
+def drawn_weights(
+    module: nn.Module, seed_index: int, distribution: Distribution, draw: int = 0
+) -> dict[str, Tensor]:
     """Initial values of every parameter and buffer of a network of the catalogue.
 
     Args:
@@ -22,6 +24,7 @@ def drawn_weights(module: nn.Module, seed_index: int, distribution: Distribution
         distribution: ``torch``: weights and biases uniform in +-1/sqrt(fan_in). ``glorot-normal``: weights
             normal with variance 2 / (fan_in + fan_out). ``glorot-uniform``: uniform with that variance. Both
             Glorot variants have zero biases. Batch norm starts at scale 1, shift 0, mean 0, variance 1.
+        draw: Number of a further draw of the same stream; 0 is the one that a replicate starts with.
 
     Returns:
         Tensors by name in the order of ``state_dict``; drawn in float64 and rounded to float32.
@@ -34,7 +37,8 @@ def drawn_weights(module: nn.Module, seed_index: int, distribution: Distribution
         names = [*dict(layer.named_parameters(recurse=False)), *dict(layer.named_buffers(recurse=False))]
         for name in names:
             full = f"{prefix}.{name}" if prefix else name
-            found[full] = _tensor(layer, name, Stream("init", seed_index, parameter=full), distribution)
+            stream = Stream("init", seed_index, parameter=full, level=draw or None)
+            found[full] = _tensor(layer, name, stream, distribution)
     return {name: found[name] for name in module.state_dict()}
 
 

@@ -13,9 +13,15 @@ from torch import Tensor
 from pomona.core.errors import InputError, ProblemsError, nearest
 from pomona.models.choice import StartWeights
 
+# Under what a checkpoint that holds an optimizer too keeps the network.
+_WRAPPED = ("state_dict", "model_state_dict")
+
 
 def pretrained(
-    weights: StartWeights, expected: Mapping[str, Tensor], folder: Path | None = None
+    weights: StartWeights,
+    expected: Mapping[str, Tensor],
+    folder: Path | None = None,
+    tied: Mapping[str, str] | None = None,
 ) -> dict[str, Tensor]:
     """Read a state_dict that fits a network.
 
@@ -23,30 +29,73 @@ def pretrained(
         weights: Which file, and its digest where one is given.
         expected: What the network has: names, shapes and types, in the order of ``state_dict``.
         folder: What a relative path is relative to.
+        tied: The expected name by each other name of the same tensor. A file has one of them or all.
 
     Returns:
         A tensor for each expected name, in its order, shape and type. Another floating type is converted.
 
     Raises:
+        InputError: As ``read_tensors``.
+        ProblemsError: As ``fitted``.
+    """
+    return fitted(read_tensors(weights, folder), expected, weights.path(folder).name, tied)
+
+
+def read_tensors(weights: StartWeights, folder: Path | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a file by name, whatever they are.
+
+    Args:
+        weights: Which file, and its digest where one is given.
+        folder: What a relative path is relative to.
+
+    Raises:
         InputError: The file cannot be had, is not the one that was meant, or is not a state_dict; a torch
             file without a digest is refused, and the message gives the digest to write down.
-        ProblemsError: Names or shapes differ; says every one of them.
     """
     path = weights.path(folder)
     actual = weights.digest(folder)
     if path.suffix == ".safetensors":
-        found = _read_safetensors(path)
-    elif weights.sha256 is None:
+        return _read_safetensors(path)
+    if weights.sha256 is None:
         raise InputError(
             f"weights: {path.name} is a pickle, which is opened only if its digest is written down; "
             f"if you trust where it comes from, add\n  sha256: {actual}"
         )
-    else:
-        found = _read_torch(path)
-    problems = _problems(found, expected)
+    return _read_torch(path)
+
+
+def fitted(
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    file: str,
+    tied: Mapping[str, str] | None = None,
+) -> dict[str, Tensor]:
+    """Tensors in the order, shapes and types of a network.
+
+    Args:
+        found: By name.
+        expected: As in ``pretrained``.
+        file: What a message calls them.
+        tied: As in ``pretrained``.
+
+    Raises:
+        ProblemsError: Names or shapes differ, or tied tensors do; says every one of them.
+    """
+    single, problems = _untwinned(found, tied or {})
+    problems += _problems(single, expected)
     if problems:
-        raise ProblemsError(f"weights: {path.name} does not fit the network", problems)
-    return {name: found[name].to(like.dtype).contiguous() for name, like in expected.items()}
+        raise ProblemsError(f"weights: {file} does not fit the network", problems)
+    return {name: single[name].to(like.dtype).contiguous() for name, like in expected.items()}
+
+
+def _untwinned(found: Mapping[str, Tensor], tied: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
+    """Each tied tensor under its first name alone, and where two of its names differ."""
+    single = {name: tensor for name, tensor in found.items() if name not in tied}
+    problems = []
+    for name, first in tied.items():
+        if name in found and not torch.equal(single.setdefault(first, found[name]), found[name]):
+            problems.append(f"{name} and {first} are one tensor in the network, but differ")
+    return single, problems
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -65,8 +114,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"weights: {path} cannot be read as a state_dict: {type(error).__name__}: {line}"
         ) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
+    for key in _WRAPPED:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise InputError(f"weights: {path} holds {type(loaded).__name__}, expected tensors by name")
     return {str(name): tensor.detach() for name, tensor in loaded.items()}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    Field,
     GetJsonSchemaHandler,
     WithJsonSchema,
     field_validator,
@@ -19,17 +20,18 @@ from pydantic_core import CoreSchema
 from pomona.core.canonical import Value
 from pomona.core.errors import InputError, unknown
 from pomona.core.reference import is_reference
-from pomona.core.schema import Part, parse_fraction
+from pomona.core.schema import Late, Part, parse_fraction
+from pomona.pruning.allocation import ALLOCATIONS
 from pomona.pruning.criteria import CRITERIA
+from pomona.pruning.criterion import NETWORK_EVIDENCE, Criterion
+from pomona.pruning.granularity import parse_unit
 from pomona.pruning.layers import ALL, DEFAULT, KINDS
 
-Granularity = Literal["weight", "channel-in", "channel-out"]
-Scope = Literal["layer", "global"]
+Scope = Literal["layer", "kind", "global"]
+PrunedValue = Literal["zero", "freeze", "freeze-unless-shrunk"]
 
-# The dimension of a weight (out, in, ...) whose entries are the channels; None where each weight is a unit.
-AXES: dict[Granularity, int | None] = {"weight": None, "channel-in": 1, "channel-out": 0}
-
-_UNITS = {"weight": "weights", "channel-in": "input channels", "channel-out": "output channels"}
+# Examples that a criterion reads, where a method does not say how many.
+EXAMPLES = 128
 
 
 class Norm(Part):
@@ -63,19 +65,32 @@ class Method(Part):
     """What a prune removes. Written as these fields, or as a name from ``METHODS``.
 
     Args:
-        criterion: ``magnitude``, ``random``, ``{norm: n}``, or a user's ``mine.py:score``, a pure function
+        criterion: A name of ``CRITERIA``, ``{norm: n}``, or a user's ``mine.py:score``, a pure function
             of a weight tensor that gives a score for each entry (larger is kept; a channel has their sum).
             The magnitude of a channel is its norm 1; any norm of a single weight is its magnitude.
-        granularity: The unit that is removed: ``weight``, ``channel-in``, ``channel-out``, or one for each
-            kind of layer (``{conv: channel-in, linear: weight}``).
-        scope: The pool that is ranked together: each ``layer`` by itself, or ``global``.
+        granularity: The unit that is removed: ``weight``, ``channel-in``, ``channel-out``, ``kernel``,
+            ``block-4x4`` (outputs x inputs, with whole kernels), ``2:4`` (weights, so that two are left of
+            every four inputs), or one for each kind of layer (``{conv: channel-in, linear: weight}``).
+        scope: The pool that is ranked together: each ``layer`` by itself, each ``kind``, or ``global``.
         layers: Which layers are touched: ``all``, or kinds, names and name patterns.
+        allocation: How the density is divided between the layers, a name of ``ALLOCATIONS``. ``uniform``, all
+            the same, is what scope ``layer`` does anyway.
+        inverted: Keep what the criterion would prune: a control.
+        rounds: Score and prune so many times, with the same share kept each time, within one prune.
+        examples: Training examples that the criterion reads, 128 unless given.
+        pruned: What a pruned weight is: ``zero``; ``freeze``, which is its initial value; or
+            ``freeze-unless-shrunk``, which is zero where training moved it towards zero.
     """
 
     criterion: str | Norm
-    granularity: Granularity | dict[Literal["conv", "linear"], Granularity] = "weight"
+    granularity: str | dict[str, str] = "weight"
     scope: Scope = "layer"
     layers: tuple[str, ...] = (ALL,)
+    allocation: Annotated[str | None, Late(None)] = None
+    inverted: Annotated[bool, Late(False)] = False
+    rounds: Annotated[Annotated[int, Field(ge=1, strict=True)], Late(1)] = 1
+    examples: Annotated[Annotated[int, Field(ge=1, strict=True)] | None, Late(None)] = None
+    pruned: Annotated[PrunedValue, Late("zero")] = "zero"
 
     @model_validator(mode="before")
     @classmethod
@@ -115,9 +130,15 @@ class Method(Part):
         for kind, unit in named.items():
             if isinstance(given, Mapping) and kind not in KINDS:
                 raise InputError(unknown("kind of layer", kind, KINDS, where="granularity"))
-            if not isinstance(unit, str) or unit not in AXES:
-                raise InputError(unknown("granularity", unit, AXES))
+            parse_unit(unit)
         return given
+
+    @field_validator("allocation", mode="before")
+    @classmethod
+    def _check_allocation(cls, given: object) -> object:
+        if given is not None and (not isinstance(given, str) or given not in ALLOCATIONS):
+            raise InputError(unknown("allocation", given, ALLOCATIONS))
+        return None if given == "uniform" else given
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -129,15 +150,81 @@ class Method(Part):
 
     @model_validator(mode="after")
     def _check_pool(self) -> Method:
-        units = set(self.granularity.values()) if isinstance(self.granularity, dict) else set()
+        units = self._units()
         if self.scope == "global" and len(units) > 1:
             raise InputError(
                 f"scope 'global' ranks all units together, so they must be of one granularity, got "
                 f"{', '.join(sorted(units))}; use scope 'layer'"
             )
+        if self.scope != "layer" and any(parse_unit(unit).form == "n:m" for unit in units):
+            raise InputError(f"granularity N:M ranks each group by itself; leave scope {self.scope!r} out")
+        if self.scope != "layer" and self.allocation is not None:
+            raise InputError(
+                f"allocation {self.allocation!r} says how much each layer keeps, scope {self.scope!r} leaves "
+                "that to the ranking: give one of them"
+            )
         return self
 
-    def granularity_of(self, kind: str, where: str = "method") -> Granularity:
+    @model_validator(mode="after")
+    def _check_criterion_fits(self) -> Method:
+        if self.examples is not None and not self.reads_data:
+            raise InputError(f"examples: the criterion {self.named!r} reads no data; leave it out")
+        if self.rule is None or not self.rule.only:
+            return self
+        for unit in self._units():
+            if unit not in self.rule.only:
+                raise InputError(
+                    f"the criterion {self.named!r} scores {' or '.join(self.rule.only)}, got granularity "
+                    f"{unit!r}"
+                )
+        return self
+
+    def _units(self) -> set[str]:
+        return set(self.granularity.values()) if isinstance(self.granularity, dict) else {self.granularity}
+
+    @property
+    def rule(self) -> Criterion | None:
+        """The criterion's record; None for a user's own."""
+        if self.user_criterion is not None:
+            return None
+        return CRITERIA["norm" if isinstance(self.criterion, Norm) else self.criterion]
+
+    @property
+    def named(self) -> str:
+        """What its criterion is called."""
+        return f"norm {self.criterion.order:g}" if isinstance(self.criterion, Norm) else self.criterion
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Evidence that must be gathered for the criterion."""
+        return self.rule.needs if self.rule is not None else ()
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether examples are needed to score."""
+        return self.rule is not None and self.rule.reads_data
+
+    @property
+    def runs_network(self) -> bool:
+        """Whether the network is run to score."""
+        return bool(NETWORK_EVIDENCE.intersection(self.needs))
+
+    @property
+    def reads_initial(self) -> bool:
+        """Whether the untrained weights are needed, to score or to give pruned weights their values."""
+        return "initial" in self.needs or self.pruned != "zero"
+
+    @property
+    def draws(self) -> bool:
+        """Whether the mask stream of the replicate is consumed, so that its seed index is part of a key."""
+        return self.reads_data or (self.rule is not None and self.rule.draws)
+
+    @property
+    def says_how_much(self) -> bool:
+        """Whether the granularity alone says how many weights go, so that there is no amount."""
+        return all(parse_unit(unit).form == "n:m" for unit in self._units())
+
+    def granularity_of(self, kind: str, where: str = "method") -> str:
         """The unit that is removed from a layer of this kind.
 
         Raises:
@@ -162,30 +249,42 @@ class Method(Part):
         """The same form for every way of writing the same method."""
         found = super().identity()
         found["layers"] = sorted(set(self.layers)) if ALL not in self.layers else [ALL]
-        units = set(self.granularity.values()) if isinstance(self.granularity, dict) else {self.granularity}
+        if self.reads_data:
+            found["examples"] = self.examples or EXAMPLES
+        units = self._units()
+        if self.criterion == "large-final":
+            found["criterion"] = "magnitude"
         if units == {"weight"} and isinstance(self.criterion, Norm):
             found["criterion"] = "magnitude"
-        if units != {"weight"} and self.criterion == "magnitude":
+        if units != {"weight"} and found["criterion"] == "magnitude":
             found["criterion"] = Norm(norm=1).identity()
-        if isinstance(self.granularity, dict) and set(self.granularity) == set(KINDS) and len(units) == 1:
+        if (
+            isinstance(self.granularity, dict)
+            and {"conv", "linear"} <= set(self.granularity)
+            and len(units) == 1
+        ):
             found["granularity"] = next(iter(units))
         return found
 
     def describe(self) -> str:
         """One line for a table: criterion, unit, pool and layers."""
-        score = f"norm {self.criterion.order:g}" if isinstance(self.criterion, Norm) else self.criterion
         if isinstance(self.granularity, dict):
-            units = ", ".join(f"{_UNITS[unit]} of {kind} layers" for kind, unit in self.granularity.items())
+            named = self.granularity.items()
+            what = ", ".join(f"{parse_unit(unit).plural()} of {kind} layers" for kind, unit in named)
         else:
-            units = _UNITS[self.granularity]
-        pool = "all layers together" if self.scope == "global" else "each layer by itself"
+            what = parse_unit(self.granularity).plural()
+        pool = {"layer": "each layer by itself", "kind": "each kind of layer by itself"}
+        parts = [pool.get(self.scope, "all layers together")]
+        parts += [f"{self.allocation} densities"] if self.allocation is not None else []
+        parts += [f"in {self.rounds} rounds"] if self.rounds > 1 else []
         only = "" if ALL in self.layers else f"; only {', '.join(self.layers)}"
-        return f"{units} by {score}, {pool}{only}"
+        inverted = "inverted " if self.inverted else ""
+        return f"{what} by {inverted}{self.named}, {', '.join(parts)}{only}"
 
 
-def prunes_randomly(method: Method) -> bool:
-    """Whether the mask stream of the replicate is consumed, so that its seed index is part of a key."""
-    return method.criterion == "random"
+def inverted(method: Method) -> Method:
+    """The same method that keeps what it would have pruned, and prunes what it would have kept."""
+    return method.model_copy(update={"inverted": not method.inverted})
 
 
 def parse_amount(written: object) -> float | dict[str, float]:
@@ -247,4 +346,11 @@ METHODS: dict[str, Method] = {
     "random-structured": Method(criterion="random", granularity="channel-in"),
     "hybrid": Method(criterion="magnitude", granularity={"conv": "channel-in", "linear": "weight"}),
     "fc-only": Method(criterion="magnitude", layers=("linear",)),
+    "lamp": Method(criterion="lamp", scope="global"),
+    "snip": Method(criterion="snip", scope="global"),
+    "grasp": Method(criterion="grasp", scope="global"),
+    "synflow": Method(criterion="synflow", scope="global", rounds=100),
+    "random-erk": Method(criterion="random", allocation="erk"),
+    "random-smart-ratio": Method(criterion="random", allocation="smart-ratio"),
+    "random-smart-ratio-plain": Method(criterion="random", allocation="smart-ratio-plain"),
 }
