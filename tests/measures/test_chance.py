@@ -8,6 +8,7 @@ from scipy.stats import hypergeom
 
 from pomona.core.errors import InputError
 from pomona.measures.chance import chance_distance
+from pomona.measures.layout import Layout
 from pomona.measures.masks import jaccard_distance
 
 UNITS = ["weight", "channel-in", "channel-out"]
@@ -63,6 +64,95 @@ def test_chance_distance_is_what_random_masks_have(a, kept_a, b, kept_b):
     assert chance_distance(shape, kept_a, kept_b, a, b) == pytest.approx(mean, abs=0.01)
 
 
+CONV, TRANSPOSED = Layout(groups=2), Layout(outputs=1, inputs=0, groups=2)
+
+
+def draw(shape, granularity, units, layout, generator):
+    """A random mask that keeps so many units, cut along the weight itself."""
+    if ":" in granularity:
+        keep, size = map(int, granularity.split(":"))
+        lines = np.moveaxis(np.zeros(shape, bool), layout.inputs, -1)
+        for line in np.ndindex(lines.shape[:-1]):
+            for start in range(0, lines.shape[-1], size):
+                end = min(start + size, lines.shape[-1])
+                lines[(*line, start + generator.permutation(end - start)[:keep])] = True
+        return np.moveaxis(lines, -1, layout.inputs)
+    groups, outputs, inputs, places = layout.sizes(shape)
+    rows, columns = {"channel-in": (outputs, 1), "channel-out": (1, inputs)}.get(granularity, (1, 1))
+    if granularity.startswith("block"):
+        rows, columns = map(int, granularity.removeprefix("block-").split("x"))
+    high, wide = -(-outputs // rows), -(-inputs // columns)
+    many = groups * high * wide * (places if granularity == "weight" else 1)
+    chosen = (generator.permutation(many) < units).reshape(groups, high, wide, -1)
+    arranged = chosen.repeat(rows, 1)[:, :outputs].repeat(columns, 2)[:, :, :inputs]
+    arranged = np.broadcast_to(arranged, (groups, outputs, inputs, places))
+    if layout.outputs < layout.inputs:
+        return arranged.reshape(shape)
+    return np.moveaxis(arranged, 1, 2).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "a", "units_a", "b", "units_b"),
+    [
+        ((8, 6, 3, 3), Layout(), "kernel", 12, "kernel", 20),
+        ((8, 6, 3, 3), Layout(), "kernel", 12, "channel-in", 2),
+        ((8, 6, 3, 3), Layout(), "channel-out", 5, "kernel", 20),
+        ((8, 6, 3, 3), Layout(), "weight", 100, "kernel", 20),
+        ((8, 6, 3, 3), Layout(), "block-2x3", 3, "block-2x3", 5),
+        ((8, 6, 3, 3), Layout(), "block-2x3", 3, "block-4x6", 1),
+        ((8, 6, 3, 3), Layout(), "block-2x1", 8, "channel-in", 2),
+        ((8, 6, 3, 3), Layout(), "block-1x3", 3, "channel-out", 2),
+        ((8, 6, 3, 3), Layout(), "block-3x4", 3, "kernel", 10),
+        ((8, 6, 3, 3), Layout(), "block-3x4", 3, "weight", 100),
+        ((8, 6, 3, 3), Layout(), "channel-in", 2, "channel-out", 3),
+        ((12, 14), Layout(), "2:4", 0, "2:4", 0),
+        ((12, 14), Layout(), "1:4", 0, "3:4", 0),
+        ((12, 14), Layout(), "2:4", 0, "weight", 50),
+        ((4, 6, 3, 3), Layout(), "1:4", 0, "2:4", 0),
+        ((12, 4, 3), CONV, "channel-in", 3, "channel-in", 5),
+        ((12, 4, 3), CONV, "channel-out", 3, "channel-out", 6),
+        ((12, 4, 3), CONV, "block-2x2", 3, "block-2x2", 6),
+        ((6, 4, 3), TRANSPOSED, "channel-in", 2, "channel-in", 3),
+        ((6, 4, 3), TRANSPOSED, "channel-out", 3, "channel-out", 5),
+        ((6, 4, 3), TRANSPOSED, "kernel", 9, "channel-in", 3),
+        ((6, 4, 3), TRANSPOSED, "2:4", 0, "2:4", 0),
+        ((9, 5), Layout(1, 0), "channel-in", 4, "channel-out", 2),
+        ((9, 5), Layout(1, 0), "1:2", 0, "1:2", 0),
+    ],
+)
+def test_chance_distance_of_every_granularity_is_what_random_masks_have(
+    shape, layout, a, units_a, b, units_b
+):
+    generator = np.random.default_rng(0)
+    found, expected = [], []
+    for _ in range(1500):
+        one, other = (draw(shape, *given, layout, generator) for given in ((a, units_a), (b, units_b)))
+        found.append(jaccard_distance(one, other))
+        # Blocks at the edge are smaller, so that as many of them do not always keep as many weights.
+        expected.append(chance_distance(shape, int(one.sum()), int(other.sum()), a, b, layout))
+    assert np.mean(expected) == pytest.approx(np.mean(found), abs=0.01)
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize(("a", "b"), [("2:4", "2:4"), ("1:4", "2:4"), ("3:4", "1:4"), ("1:2", "1:2")])
+def test_chance_distance_of_groups_is_the_mean_over_all_masks(inputs, a, b):
+    def every(granularity):
+        keep, size = map(int, granularity.split(":"))
+        spans = [range(start, min(start + size, inputs)) for start in range(0, inputs, size)]
+        for chosen in itertools.product(*(itertools.combinations(s, min(keep, len(s))) for s in spans)):
+            yield np.isin(np.arange(inputs), list(itertools.chain(*chosen)))
+
+    ones, others = list(every(a)), list(every(b))
+    expected = np.mean([jaccard_distance(x, y) for x in ones for y in others])
+    kept = int(ones[0].sum()), int(others[0].sum())
+    assert chance_distance((1, inputs), *kept, a, b) == pytest.approx(expected, abs=1e-12)
+
+
+def test_chance_distance_of_many_groups_tends_to_the_ratio():
+    half = 4096 * 25_088 // 2
+    assert chance_distance((4096, 25_088), half, half, "2:4", "2:4") == pytest.approx(2 / 3, abs=1e-7)
+
+
 @given(st.integers(1, 300), st.data())
 def test_chance_distance_is_the_hypergeometric_expectation(size, data):
     a, b = (data.draw(st.integers(0, size)) for _ in range(2))
@@ -100,3 +190,27 @@ def test_chance_distance_refuses_what_does_not_fit():
         chance_distance((6, 10), 61, 10)
     with pytest.raises(InputError, match=r"shape \(60,\) has no channel-in"):
         chance_distance((60,), 10, 10, "channel-in")
+    with pytest.raises(InputError, match=r"keeps whole kernels of 9 weights, got 10"):
+        chance_distance((4, 4, 3, 3), 10, 9, "kernel", "kernel")
+    with pytest.raises(InputError, match=r"granularity '2:4' of shape \(6, 8\) keeps 24 weights, got 20"):
+        chance_distance((6, 8), 20, 24, "2:4", "2:4")
+
+
+@pytest.mark.parametrize(
+    ("a", "kept_a", "b", "kept_b"),
+    [
+        ("block-4x4", 24, "block-4x4", 36),  # the last blocks are cut
+        ("block-2x2", 16, "block-3x3", 18),
+        ("2:4", 36, "channel-in", 12),
+        ("2:4", 36, "1:2", 30),
+        ("block-2x5", 20, "channel-in", 12),
+    ],
+)
+def test_chance_distance_without_a_closed_form_is_refused(a, kept_a, b, kept_b):
+    with pytest.raises(InputError, match="closed form"):
+        chance_distance((6, 10), kept_a, kept_b, a, b)
+
+
+def test_chance_distance_of_grouped_channels_of_both_sides_is_refused():
+    with pytest.raises(InputError, match="closed form"):
+        chance_distance((4, 4), 4, 8, "channel-in", "channel-out", Layout(groups=2))

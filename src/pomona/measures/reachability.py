@@ -51,13 +51,13 @@ _ADD = {operator.add, operator.iadd, operator.sub, operator.isub, torch.add, tor
 _SCALE = {operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div}
 _INTEGER = {operator.floordiv, operator.mod}
 
-_WEIGHTED: dict[Any, Callable[..., Tensor]] = {
+WEIGHTED: dict[Any, Callable[..., Tensor]] = {
     nn.Linear: F.linear,
     nn.Conv1d: F.conv1d,
     nn.Conv2d: F.conv2d,
     nn.Conv3d: F.conv3d,
 }
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _AVERAGES: dict[Any, Callable[..., Tensor]] = {
     nn.MaxPool1d: F.avg_pool1d, nn.MaxPool2d: F.avg_pool2d, nn.MaxPool3d: F.avg_pool3d,
     F.max_pool1d: F.avg_pool1d, F.max_pool2d: F.avg_pool2d, torch.max_pool2d: F.avg_pool2d,
@@ -86,12 +86,12 @@ def reached_weights(
     """
     # Tracing replaces the calls of all modules of the process while it lasts.
     with LOCK:
-        traced = _traced(module)
-        signs = _signs(module, masks)
-        result = _run(_Reach(traced, signs), type(module).__name__, input_shape)
+        traced = trace(module)
+        signs = signs_of(module, masks)
+        result = run_through(Reach(traced, signs), type(module).__name__, input_shape)
     named = dict(module.named_parameters())
     leaves = [signs[id(named[key])] for key in masks]
-    total = sum((output.sum() for output in _outputs(result)), start=torch.zeros((), dtype=torch.float64))
+    total = sum((output.sum() for output in tensors_in(result)), start=torch.zeros((), dtype=torch.float64))
     if not total.requires_grad:
         return {key: np.zeros(mask.shape, dtype=np.bool_) for key, mask in masks.items()}
     grads = torch.autograd.grad(total, leaves, allow_unused=True)
@@ -101,7 +101,7 @@ def reached_weights(
     }
 
 
-def _traced(module: nn.Module) -> fx.GraphModule:
+def trace(module: nn.Module) -> fx.GraphModule:
     try:
         return fx.symbolic_trace(module)
     except Exception as error:
@@ -111,7 +111,7 @@ def _traced(module: nn.Module) -> fx.GraphModule:
         ) from error
 
 
-def _run(reach: _Reach, name: str, input_shape: tuple[int, ...]) -> Any:
+def run_through(reach: Reach, name: str, input_shape: tuple[int, ...]) -> Any:
     try:
         return reach.run(torch.ones(1, *input_shape, dtype=torch.float64))
     except InputError:
@@ -122,7 +122,7 @@ def _run(reach: _Reach, name: str, input_shape: tuple[int, ...]) -> Any:
         ) from error
 
 
-def _signs(module: nn.Module, masks: Mapping[str, NDArray[np.bool_]]) -> dict[int, Tensor]:
+def signs_of(module: nn.Module, masks: Mapping[str, NDArray[np.bool_]]) -> dict[int, Tensor]:
     """For each parameter, by identity: 1 where it may be nonzero. Masked ones ask for a gradient."""
     found: dict[int, Tensor] = {}
     for name, tensor in module.named_parameters():
@@ -136,12 +136,12 @@ def _signs(module: nn.Module, masks: Mapping[str, NDArray[np.bool_]]) -> dict[in
     return found
 
 
-def _outputs(result: Any) -> list[Tensor]:
+def tensors_in(result: Any) -> list[Tensor]:
     if isinstance(result, Tensor):
         return [result]
     if isinstance(result, Mapping):
         result = list(result.values())
-    return [x for part in result for x in _outputs(part)] if isinstance(result, (tuple, list)) else []
+    return [x for part in result for x in tensors_in(part)] if isinstance(result, (tuple, list)) else []
 
 
 class _Saturate(torch.autograd.Function):
@@ -156,7 +156,7 @@ class _Saturate(torch.autograd.Function):
         return (grad != 0).to(grad.dtype)
 
 
-class _Reach(fx.Interpreter):
+class Reach(fx.Interpreter):
     """Runs the trace with each operation replaced; what has no replacement is refused by name."""
 
     def __init__(self, traced: fx.GraphModule, signs: dict[int, Tensor]) -> None:
@@ -178,9 +178,9 @@ class _Reach(fx.Interpreter):
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         layer: Any = self.fetch_attr(target)
         x = args[0]
-        if isinstance(layer, tuple(_WEIGHTED)):
+        if isinstance(layer, tuple(WEIGHTED)):
             return self._weighted(layer, x)
-        if isinstance(layer, _BATCH_NORMS):
+        if isinstance(layer, BATCH_NORMS):
             return self._normalised(layer, x)
         if isinstance(layer, _PASS_MODULES):
             return x
@@ -209,7 +209,7 @@ class _Reach(fx.Interpreter):
             return tensors[0] * 1
         if target in (operator.mul, operator.imul, torch.mul):
             return tensors[0] * tensors[1]
-        if target in _RUN_FUNCTIONS or target in _WEIGHTED.values():
+        if target in _RUN_FUNCTIONS or target in WEIGHTED.values():
             return super().call_function(target, args, kwargs)
         if target in _AVERAGES:
             return _average(target, *args, **kwargs)
@@ -235,14 +235,20 @@ class _Reach(fx.Interpreter):
             return F.linear(x, weight, bias)
         if layer.padding_mode != "zeros":
             raise _not_understood(f"convolution with padding mode {layer.padding_mode!r}")
-        function: Callable[..., Tensor] = _WEIGHTED[type(layer)]
+        function: Callable[..., Tensor] = WEIGHTED[type(layer)]
         return function(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
     def _normalised(self, layer: Any, x: Tensor) -> Tensor:
-        if not layer.affine:
-            return x
         shape = [1, -1] + [1] * (x.dim() - 2)
-        return x * self.signs[id(layer.weight)].view(shape) + self.signs[id(layer.bias)].view(shape)
+        if layer.affine:
+            x = x * self.signs[id(layer.weight)].view(shape)
+        # Of a channel that is zero the norm makes this constant, in evaluation.
+        constant = torch.zeros(()) if not layer.affine else layer.bias.detach().double().cpu()
+        if layer.running_mean is not None:
+            mean, variance = layer.running_mean.double().cpu(), layer.running_var.double().cpu()
+            scale = layer.weight.detach().double().cpu() if layer.affine else 1.0
+            constant = constant - mean * scale / (variance + layer.eps).sqrt()
+        return x + (constant != 0).double().reshape(shape if constant.dim() else [])
 
 
 def _average(
