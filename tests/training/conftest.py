@@ -98,7 +98,12 @@ def run(digits, start):
         values = dict(weights or start)
         for name, mask in masks.items() if apply_masks else ():
             values[name] = values[name] * mask
-        call.seen = SimpleNamespace(snapshots=[], checkpoints=[], progress=[])
+        call.seen = SimpleNamespace(snapshots=[], checkpoints=[], progress=[], masks=[])
+
+        def keep(step, values, masks):
+            call.seen.snapshots.append((step, values))
+            call.seen.masks.append(masks)
+
         module = Small() if module is None else module
         return train(
             module,
@@ -111,7 +116,7 @@ def run(digits, start):
             **{
                 "order": lambda epoch: Stream("order", 0).permutation(n, round=epoch),
                 "dropout_seed": lambda step: Stream("dropout", 0).seed(step),
-                "on_snapshot": lambda step, values: call.seen.snapshots.append((step, values)),
+                "on_snapshot": keep,
                 "on_checkpoint": call.seen.checkpoints.append,
                 "on_progress": lambda done, total: call.seen.progress.append((done, total)),
                 "random_forward": False,

@@ -34,6 +34,24 @@ def test_checkpoint_survives_its_parts_and_json(best):
     assert best is None or _same(after.best, best)
 
 
+@pytest.mark.parametrize("masks", [{}, {"w": torch.tensor([True, False, False]), "b": torch.ones(2).bool()}])
+@pytest.mark.parametrize("best", [None, {"w": torch.ones(3)}])
+def test_checkpoint_with_masks_survives_its_parts_and_json(masks, best):
+    best_masks = None if best is None else {"w": torch.tensor([True, True, False])}
+    before = Checkpoint(3, {"w": torch.zeros(3)}, {}, best=best, masks=masks, best_masks=best_masks)
+    tensors, record = before.parts()
+    after = Checkpoint.from_parts(tensors, json.loads(json.dumps(record)))
+    assert _same(after.masks, masks)
+    assert (after.best_masks is None) == (best is None)
+    assert best is None or _same(after.best_masks, best_masks)
+
+
+def test_checkpoint_without_masks_is_stored_as_before_there_were_any():
+    tensors, record = Checkpoint(3, {"w": torch.zeros(3)}, {}, best={"w": torch.ones(3)}).parts()
+    assert list(tensors) == ["weights/w", "best/w"]
+    assert record == {"step": 3, "checks": []}
+
+
 def test_checkpoint_says_what_is_no_part_of_it():
     with pytest.raises(CheckpointError, match="not a part of a checkpoint: 'other/x'"):
         Checkpoint.from_parts({"other/x": torch.zeros(1)}, {"step": 1, "checks": []})
@@ -104,3 +122,54 @@ def test_checkpoint_of_another_training_says_why(change, message):
 def test_checkpoint_with_checks_fits_no_training_without_a_stop():
     with pytest.raises(CheckpointError, match="other checks than the training"):
         GOOD.check_fits(replace(START, best=None), MASKS, total=10, every=None)
+
+
+SHRUNK = replace(
+    GOOD,
+    weights={**GOOD.weights, "w": torch.tensor([1.0, 0.0, 0.0])},
+    masks={"w": torch.tensor([True, False, False])},
+    best_masks=MASKS,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"masks": {"w": torch.tensor([True, True, False])}}, "of other masks: w keeps what is pruned"),
+        ({"best_masks": SHRUNK.masks}, "of other masks: w is not zero where it is pruned"),
+        ({"best": SHRUNK.weights, "best_masks": {"w": torch.zeros(3).bool()}}, "w keeps what is pruned"),
+        ({"masks": {"w": torch.ones(3)}}, "has a mask of w of torch.float32"),
+        ({"masks": {"w": torch.ones(2).bool()}}, "has a mask of w that does not fit"),
+        ({"masks": {"v": torch.ones(2).bool()}}, "has a mask of v that does not fit"),
+        ({"masks": {}}, "of other masks: w keeps what is pruned"),
+        ({"masks": None}, "step 7 has no masks of its own: it is of a training that prunes at other steps"),
+        ({"weights": GOOD.weights}, "of other masks: w is not zero where it is pruned"),
+        (
+            {"optimizer": {"momentum": {"w": torch.tensor([0.0, 0.0, 1.0]), "b": torch.zeros(2)}}},
+            "of other masks: w is not zero",
+        ),
+    ],
+)
+def test_checkpoint_after_a_pruning_fits_its_masks_alone(change, message):
+    changed = replace(SHRUNK, **change)
+    if message is None:
+        changed.check_fits(START, MASKS, total=10, every=3, prune_at=[7, 9])
+    else:
+        with pytest.raises(CheckpointError, match=message):
+            changed.check_fits(START, MASKS, total=10, every=3, prune_at=[7, 9])
+
+
+def test_checkpoint_before_the_first_pruning_has_no_masks():
+    GOOD.check_fits(START, MASKS, total=10, every=3, prune_at=[8])
+    with pytest.raises(CheckpointError, match="has masks of its own"):
+        SHRUNK.check_fits(START, MASKS, total=10, every=3, prune_at=[8])
+
+
+def test_checkpoint_of_a_training_that_begins_later_counts_its_checks_from_step_0():
+    later = replace(START, step=4)
+    replace(GOOD, checks=(Check(6, 0.5, 1.0),)).check_fits(later, MASKS, total=10, every=3)
+    with pytest.raises(CheckpointError, match="other checks than the training"):
+        GOOD.check_fits(later, MASKS, total=10, every=3)
+    with pytest.raises(CheckpointError, match="is of step 3"):
+        replace(GOOD, step=3, checks=()).check_fits(later, MASKS, total=10, every=3)

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pomona.core.canonical import digest
+from pomona.core.errors import InputError
 from pomona.core.step import Step
 from pomona.training.config import Adam, Optimizer, Schedule, Sgd, Stop, Train
 
@@ -60,6 +61,8 @@ def test_train_identity_tells_fields_apart_and_leaves_alternatives_out():
         {**PLAIN, "stop": "val-loss <= 1", "check": "1ep"},
         {**PLAIN, "stop": {"best": "val-loss"}, "check": "1ep"},
         {**PLAIN, "stop": {"best": "val-loss", "patience": 2}, "check": "1ep"},
+        {**PLAIN, "start": "1ep"},
+        {**PLAIN, "start": "1000it"},
     ]
     keys = {digest(Train.model_validate(other).identity()) for other in [*others, PLAIN]}
     assert len(keys) == len(others) + 1
@@ -68,6 +71,27 @@ def test_train_identity_tells_fields_apart_and_leaves_alternatives_out():
 def test_train_an_integer_literal_is_the_same_rate():
     one, same = ({"optimizer": {"sgd": {"lr": lr}}, "batch_size": 1, "duration": "1ep"} for lr in (1, 1.0))
     assert digest(Train.model_validate(one).identity()) == digest(Train.model_validate(same).identity())
+
+
+def test_train_that_begins_at_step_0_has_no_start_in_its_identity():
+    assert "start" not in Train.model_validate(PLAIN).identity()
+    assert Train.model_validate({**PLAIN, "start": None}) == Train.model_validate(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("start", "first", "steps"), [(None, 0, 300), ("1it", 1, 299), ("29ep", 290, 10), ("299it", 299, 1)]
+)
+def test_train_counts_the_steps_it_takes_from_its_start(start, first, steps):
+    config = Train.model_validate({**PLAIN, "start": start})
+    assert (config.first(10), config.steps(10)) == (first, steps)
+
+
+@pytest.mark.parametrize("start", ["300it", "301it"])
+def test_train_refuses_a_start_that_is_not_before_its_end(start):
+    config = Train.model_validate({**PLAIN, "start": start})
+    with pytest.raises(InputError, match=f"before the end of the training at step 300, got {start}"):
+        config.first(10)
+    assert config.first(11) == int(start[:3])
 
 
 @pytest.mark.parametrize("written", ["val-accuracy >= .25", "val-accuracy>=0.250", " val-accuracy >= 25% "])
@@ -91,6 +115,8 @@ def test_stop_keeps_one_form_of_a_condition(written):
         ({"batch_size": 0}, "greater than or equal to 1"),
         ({"batch_size": True}, "valid integer"),
         ({"duration": 30}, "did you mean '30ep' or '30it'"),
+        ({"start": "30ep"}, "start must lie before the duration of 30ep, got 30ep"),
+        ({"start": "0it"}, "start must be 1it or more, got 0it; without it, step 0 is the start"),
         ({"lr": 1}, "Extra inputs are not permitted"),
         ({"schedule": {"cosine": True, "milestones": ["1ep"]}}, "cosine or has milestones, not both"),
         ({"schedule": {"milestones": ["2ep", "1ep"]}}, "milestones must rise, got [2ep, 1ep]"),

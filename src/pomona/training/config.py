@@ -155,7 +155,11 @@ class Train(Part):
         duration: How long, in epochs or iterations.
         schedule: How the learning rate changes.
         stop: When to end earlier, or which check's weights to keep.
-        check: How often ``stop`` is judged; given with it, never without.
+        check: How often ``stop`` is judged, counted from step 0; given with it, never without.
+        start: Begin at this step of the schedule instead of step 0, with the learning rates, orders and
+            dropout from there on, and an optimizer without a past; ``duration`` is still where it ends.
+            Learning-rate rewinding, and weight rewinding to a step after 0, train so (Renda et al. 2020,
+            arXiv:2003.02389).
     """
 
     optimizer: Optimizer
@@ -164,6 +168,47 @@ class Train(Part):
     schedule: Schedule = Schedule()
     stop: Stop | None = None
     check: StepField | None = None
+    start: Annotated[StepField | None, Late(None)] = None
+
+    def first(self, per_epoch: int) -> int:
+        """The step of the schedule that the training begins at.
+
+        Args:
+            per_epoch: Steps of one epoch of its data.
+
+        Raises:
+            InputError: It does not lie before the end.
+        """
+        if self.start is None:
+            return 0
+        first, total = self.start.iterations(per_epoch), self.duration.iterations(per_epoch)
+        if first >= total:
+            raise InputError(
+                f"start must lie before the end of the training at step {total:,}, got {self.start} "
+                f"(step {first:,})"
+            )
+        return first
+
+    def steps(self, per_epoch: int) -> int:
+        """How many optimizer steps the training takes where no stop ends it.
+
+        Args:
+            per_epoch: Steps of one epoch of its data.
+
+        Raises:
+            InputError: As ``first``.
+        """
+        return self.duration.iterations(per_epoch) - self.first(per_epoch)
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Train:
+        if self.start is None:
+            return self
+        if self.start.count == 0:
+            raise InputError(f"start must be 1it or more, got {self.start}; without it, step 0 is the start")
+        if self.start.unit == self.duration.unit and self.start.count >= self.duration.count:
+            raise InputError(f"start must lie before the duration of {self.duration}, got {self.start}")
+        return self
 
     @model_validator(mode="after")
     def _check_stop(self) -> Train:

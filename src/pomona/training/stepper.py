@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class Stepper(ABC):
     """A network under training.
 
     Attributes:
-        steps: How many optimizer steps were taken.
+        steps: The step of the schedule that was reached: how many were taken where it begins at step 0.
     """
 
     steps: int = 0
@@ -54,6 +54,18 @@ class Stepper(ABC):
         """
 
     @abstractmethod
+    def prune(self, masks: Mapping[str, Tensor]) -> None:
+        """Go on under other masks; weights that they prune and their optimizer state are zero from now on.
+
+        Args:
+            masks: Bool, True = kept, by parameter; what was pruned is pruned in them.
+
+        Raises:
+            InputError: A mask does not fit, or the engine cannot prune there. Nothing has changed then.
+            StateFailure: A weight is not finite.
+        """
+
+    @abstractmethod
     def checkpoint(self, checks: Sequence[Check] = (), best: dict[str, Tensor] | None = None) -> Checkpoint:
         """Copies of everything that the present moment consists of.
 
@@ -67,4 +79,7 @@ class Stepper(ABC):
 
     @abstractmethod
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from another moment of the same training: ``Checkpoint.check_fits`` says whether it is."""
+        """Go on from another moment of the same training, under its masks where it has its own.
+
+        ``Checkpoint.check_fits`` says whether it is one.
+        """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from pomona.core.errors import InputError
 from pomona.training.batches import Batches, Examples
 from pomona.training.config import Train
 from pomona.training.engine import check_engine
@@ -26,6 +27,7 @@ def make_stepper(
     *,
     seed: Callable[[int], int] | None,
     device: str,
+    frozen: bool = False,
 ) -> Stepper:
     """A training at its start.
 
@@ -33,12 +35,13 @@ def make_stepper(
         engine: ``lanes`` or ``torch``.
         module: What computes.
         weights: Where to start, by name.
-        masks: Bool, True = kept, by parameter; weights are zero where they are False.
+        masks: Bool, True = kept, by parameter; weights are zero where they are False, or ``frozen``.
         examples: Where the batches come from.
         config: Optimizer, batch size and schedule.
         per_epoch: Steps of one epoch.
         seed: For the random numbers of the forward pass of a step; None where the module draws none.
         device: Where to compute.
+        frozen: Whether pruned weights keep the values that they start with.
 
     Raises:
         InputError: There is no such engine, it cannot run the module here, or weights or masks do not fit.
@@ -46,6 +49,10 @@ def make_stepper(
     """
     check_engine(engine, device)
     if engine == "lanes":
+        if frozen:
+            raise InputError(
+                "the lane engine leaves pruned weights out, and frozen ones take part: use `engine: torch`"
+            )
         return LaneStepper(module, weights, masks, examples, config, per_epoch, seed)
     batches = Batches(examples, torch.device(device))
-    return TorchStepper(module, weights, masks, batches, config, per_epoch, seed)
+    return TorchStepper(module, weights, masks, batches, config, per_epoch, seed, frozen)

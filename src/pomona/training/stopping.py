@@ -31,21 +31,27 @@ class Watch:
         stop: The rule, or None: nothing is ever judged.
         checks: Those before a resume.
         best_weights: The weights of the best of them, where the rule keeps them.
+        best_masks: The masks of that moment.
     """
 
     def __init__(
-        self, stop: Stop | None, checks: Sequence[Check] = (), best_weights: dict[str, Tensor] | None = None
+        self,
+        stop: Stop | None,
+        checks: Sequence[Check] = (),
+        best_weights: dict[str, Tensor] | None = None,
+        best_masks: dict[str, Tensor] | None = None,
     ) -> None:
         self.stop = stop
         self.checks = list(checks)
-        self.best_weights = best_weights
+        self.best_weights, self.best_masks = best_weights, best_masks
 
-    def judge(self, check: Check, weights: dict[str, Tensor]) -> bool:
+    def judge(self, check: Check, weights: dict[str, Tensor], masks: dict[str, Tensor]) -> bool:
         """Take note of a check and say whether training ends here.
 
         Args:
             check: The new one.
             weights: Copies of the present weights; kept where they are the best so far.
+            masks: Copies of the present masks; kept with them.
         """
         assert self.stop is not None
         self.checks.append(check)
@@ -54,7 +60,7 @@ class Watch:
             return _reached(check, measure, threshold)
         since = len(self.checks) - 1 - self._best()
         if since == 0:
-            self.best_weights = weights
+            self.best_weights, self.best_masks = weights, masks
         return self.stop.patience is not None and since >= self.stop.patience
 
     def best_step(self) -> int | None:

@@ -22,6 +22,7 @@ from pomona.training.placing import (
     mask_factors,
     not_finite,
     place,
+    pruned,
     taken,
     trained_parameters,
     unsaved_buffers,
@@ -39,11 +40,12 @@ class TorchStepper(Stepper):
     Args:
         module: Takes on the weights and is trained in place.
         weights: Where to start, by name.
-        masks: Bool, True = kept, by parameter; weights are zero where they are False.
+        masks: Bool, True = kept, by parameter; weights are zero where they are False, or ``frozen``.
         batches: Gathers the examples, on the device to compute on.
         config: Optimizer, batch size and schedule.
         per_epoch: Steps of one epoch.
         seed: For the random numbers of the forward pass of a step, or None where the module draws none.
+        frozen: Whether pruned weights keep the values that they start with.
     """
 
     def __init__(
@@ -55,16 +57,19 @@ class TorchStepper(Stepper):
         config: Train,
         per_epoch: int,
         seed: Callable[[int], int] | None,
+        frozen: bool = False,
     ) -> None:
         place(module, weights, batches.device)
         self.module, self.batches, self.per_epoch = module, batches, per_epoch
         named = trained_parameters(module)
         self._names, self._trained = list(named), list(named.values())
-        self._masked, self._factors = mask_factors(module, masks)
+        self._masked, self._factors = mask_factors(module, masks, zero=not frozen)
+        self._held = [self._trained[i].detach().clone() for i in self._masked] if frozen else []
         # Detached tensors share the values: an update in place needs no guard against autograd.
         self._update = make_update(config.optimizer.one, [p.detach() for p in self._trained])
         self._rate = learning_rates(config, per_epoch)
         self._batch_size, self._seed = config.batch_size, seed
+        self.steps = self._first = config.first(per_epoch)
         self._checked = False
         module.train()
 
@@ -89,7 +94,9 @@ class TorchStepper(Stepper):
             raise diverged(f"the loss is {value}", moment(self.steps, self.per_epoch), first)
         if self._masked:
             torch._foreach_mul_([gradients[i] for i in self._masked], self._factors)
-        self._update.apply(gradients, self._rate(self.steps), self.steps)
+        self._set_held(zero=True)
+        self._update.apply(gradients, self._rate(self.steps), self.steps - self._first)
+        self._set_held(zero=False)
         self.steps += 1
 
     def weights(self) -> dict[str, Tensor]:
@@ -105,6 +112,15 @@ class TorchStepper(Stepper):
         self.module.train()
         return found
 
+    def prune(self, masks: Mapping[str, Tensor]) -> None:
+        """See ``Stepper``."""
+        parameters = dict(self.module.named_parameters())
+        kept = [dict(zip(self._names, tensors, strict=True)) for tensors in self._update.state().values()]
+        for name, where in pruned(parameters, masks, zero=False).items():
+            for tensor in [parameters[name], *(state[name] for state in kept if name in state)]:
+                tensor.detach().masked_fill_(where, 0)
+        self._masked, self._factors = mask_factors(self.module, masks)
+
     def checkpoint(self, checks: Sequence[Check] = (), best: dict[str, Tensor] | None = None) -> Checkpoint:
         """See ``Stepper``."""
         state = self._update.state().items()
@@ -114,6 +130,8 @@ class TorchStepper(Stepper):
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """See ``Stepper``."""
+        if checkpoint.masks is not None:
+            self.prune(checkpoint.masks)
         place(self.module, checkpoint.weights, self.batches.device)
         for name, buffer in unsaved_buffers(self.module).items():
             buffer.copy_(checkpoint.unsaved[name])
@@ -121,6 +139,12 @@ class TorchStepper(Stepper):
             for name, tensor in zip(self._names, tensors, strict=True):
                 tensor.copy_(checkpoint.optimizer[kind][name])
         self.steps = checkpoint.step
+
+    def _set_held(self, zero: bool) -> None:
+        # While the rule is applied they are zero: so their state stays zero, and weight decay finds nothing.
+        for i, factor, value in zip(self._masked, self._factors, self._held, strict=False):
+            weight = self._trained[i].detach()
+            weight.copy_(torch.where(factor == 0, 0 if zero else value, weight))
 
     def _forward(self, inputs: Tensor, seed: int | None) -> Tensor:
         with LOCK if seed is None else seeded(seed, self.batches.device):

@@ -31,7 +31,7 @@ class Update(ABC):
         Args:
             gradients: In the order of the parameters; may be changed.
             lr: Learning rate of this step.
-            step: Number of the step, counted from 0.
+            step: How many updates the state has seen, from zeros on.
         """
 
     @abstractmethod

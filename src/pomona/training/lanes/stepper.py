@@ -56,13 +56,16 @@ class LaneStepper(Stepper):
             raise InputError(
                 f"{type(module).__name__} has dropout, and random_forward=False says it has none"
             )
-        self._network.prune(pruned({name: weights[name] for name, _ in module.named_parameters()}, masks))
-        self._network.kernel.set_optimizer(*_rule(config.optimizer.one))
+        self._parameters = [name for name, _ in module.named_parameters()]
+        self._optimizer = config.optimizer.one
+        self._network.prune(pruned({name: weights[name] for name in self._parameters}, masks))
+        self._network.kernel.set_optimizer(*_rule(self._optimizer))
         self._kinds = _KINDS[self._network.kernel.slots()]
         self._classes = int(examples.labels.max()) + 1
         self._network.check_outputs(self._classes)
         self._rate, self._seed = learning_rates(config, per_epoch), seed
         self._batch_size, self._per_epoch = config.batch_size, per_epoch
+        self.steps = self._first = config.first(per_epoch)
         self._pace = 1
 
     def advance(self, goal: int, order: NDArray[np.int64], interrupted: Callable[[], bool]) -> None:
@@ -75,7 +78,7 @@ class LaneStepper(Stepper):
                 self._network.labels,
                 np.ascontiguousarray(order[begin : begin + len(steps) * self._batch_size], dtype=np.int64),
                 self._batch_size,
-                self.steps,
+                self.steps - self._first,
                 np.array([self._rate(step) for step in steps]),
                 self._seeds(steps),
                 SLICE_SECONDS,
@@ -100,6 +103,14 @@ class LaneStepper(Stepper):
         """See ``Stepper``."""
         return self._network.evaluate(indices, self._classes)
 
+    def prune(self, masks: Mapping[str, Tensor]) -> None:
+        """See ``Stepper``."""
+        now = self.checkpoint()
+        parameters = {name: now.weights[name] for name in self._parameters}
+        self._network.prune(pruned(parameters, masks, zero=False))
+        self._network.kernel.set_optimizer(*_rule(self._optimizer, moves_idle=bool(self._kinds)))
+        self._restore(now)
+
     def checkpoint(self, checks: Sequence[Check] = (), best: dict[str, Tensor] | None = None) -> Checkpoint:
         """See ``Stepper``."""
         optimizer = {kind: self._network.state(slot) for slot, kind in enumerate(self._kinds)}
@@ -107,10 +118,15 @@ class LaneStepper(Stepper):
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """See ``Stepper``."""
+        if checkpoint.masks is not None:
+            self.prune(checkpoint.masks)
+        self._restore(checkpoint)
+        self.steps = checkpoint.step
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         self._network.place(checkpoint.weights)
         for slot, kind in enumerate(self._kinds):
             self._network.set_state(slot, checkpoint.optimizer[kind])
-        self.steps = checkpoint.step
 
     def _seeds(self, steps: range) -> NDArray[np.uint64]:
         if self._seed is None or not self._network.program.random:
@@ -122,10 +138,15 @@ class LaneStepper(Stepper):
 _KINDS: dict[int, tuple[str, ...]] = {0: (), 1: ("momentum",), 2: ("mean", "square")}
 
 
-def _rule(optimizer: Sgd | Adam) -> tuple[str, dict[str, float]]:
+# Zero in float32, as the kernels compute.
+_NO_DECAY = 1e-300
+
+
+def _rule(optimizer: Sgd | Adam, moves_idle: bool = False) -> tuple[str, dict[str, float]]:
+    # Without weight decay the kernels leave out the weights that nothing depends on: without a gradient and
+    # a past they stay where they are. Where the masks shrank they have a past that moves them.
+    decay = {"weight_decay": optimizer.weight_decay or (_NO_DECAY if moves_idle else 0.0)}
     if isinstance(optimizer, Sgd):
-        values = {"momentum": optimizer.momentum, "nesterov": float(optimizer.nesterov)}
-        return "sgd", {**values, "weight_decay": optimizer.weight_decay}
+        return "sgd", {"momentum": optimizer.momentum, "nesterov": float(optimizer.nesterov), **decay}
     beta1, beta2 = optimizer.betas
-    values = {"beta1": beta1, "beta2": beta2, "eps": optimizer.eps}
-    return "adam", {**values, "weight_decay": optimizer.weight_decay}
+    return "adam", {"beta1": beta1, "beta2": beta2, "eps": optimizer.eps, **decay}
