@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from pomona.graph.growth import apply as apply
     from pomona.graph.growth import measure as measure
     from pomona.graph.nodes import Graph as Graph
+    from pomona.studies.audits import audit as audit
     from pomona.studies.compute import Computed as Computed
     from pomona.studies.compute import compute as compute
+    from pomona.studies.exported import export_checkpoint as export_checkpoint
+    from pomona.studies.imported import Imported as Imported
+    from pomona.studies.imported import import_checkpoint as import_checkpoint
     from pomona.studies.modules import load_module as load_module
     from pomona.studies.results import Results as Results
     from pomona.studies.results import load_results as load_results
@@ -34,13 +38,17 @@ _PLACES = {
     "Computed": "pomona.studies.compute",
     "Given": "pomona.graph.given",
     "Graph": "pomona.graph.nodes",
+    "Imported": "pomona.studies.imported",
     "Made": "pomona.graph.given",
     "Results": "pomona.studies.results",
     "Step": "pomona.core.step",
     "Study": "pomona.studies.study",
     "adopt": "pomona.graph.growth",
     "apply": "pomona.graph.growth",
+    "audit": "pomona.studies.audits",
     "compute": "pomona.studies.compute",
+    "export_checkpoint": "pomona.studies.exported",
+    "import_checkpoint": "pomona.studies.imported",
     "load_module": "pomona.studies.modules",
     "load_results": "pomona.studies.results",
     "load_study": "pomona.studies.study",
@@ -55,6 +63,7 @@ __all__ = [
     "Computed",
     "Given",
     "Graph",
+    "Imported",
     "Made",
     "Results",
     "Step",
@@ -62,7 +71,10 @@ __all__ = [
     "__version__",
     "adopt",
     "apply",
+    "audit",
     "compute",
+    "export_checkpoint",
+    "import_checkpoint",
     "load_module",
     "load_results",
     "load_study",

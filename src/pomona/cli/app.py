@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from pomona.cli import (
+    audit,
     data,
     diff,
+    export,
     gc,
     graph,
+    import_,
     log,
     methods,
     models,
@@ -42,8 +45,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    *(run, plan, report, results, query, log, show, diff, why, graph, tag, note),
-    *(verify, restore, gc, models, methods),
+    *(run, plan, report, results, query, log, show, audit, diff, why, graph, tag, note),
+    *(import_, export, verify, restore, gc, models, methods),
 ):
     module.add(app)
 app.add_typer(data.app, name="data")

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from pomona.report.catalogue import Section
+
+NameArgument = Annotated[str | None, typer.Argument(help="Show this one with all that is known of it.")]
+MarkdownOption = Annotated[
+    bool, typer.Option("--markdown", help="As a document: docs/methods.md is made so.")
+]
 
 
 def add(app: typer.Typer) -> None:
@@ -13,26 +23,41 @@ def add(app: typer.Typer) -> None:
     )(methods)
 
 
-def methods() -> None:
-    """List pruning methods, criteria, granularities, scopes, treatments and measures."""
-    from pomona.cli.wording import rows
-    from pomona.pruning.criteria import CRITERIA
-    from pomona.pruning.method import AXES, METHODS
-    from pomona.pruning.treatments import TREATMENTS
-    from pomona.studies.schema import MEASURES
+def methods(name: NameArgument = None, markdown: MarkdownOption = False) -> None:
+    """List methods, criteria, granularities, allocations, schedules, treatments, controls and measures."""
+    from pomona.core.errors import InputError, unknown
+    from pomona.report.catalogue import find, names, sections
 
-    typer.echo("methods, by name (a study may also write the parts out)")
-    typer.echo(rows([(f"  {name}", method.describe()) for name, method in METHODS.items()]))
-    typer.echo("\ncriteria (larger is kept; or your own: mine.py:score)")
-    for criterion in CRITERIA.values():
-        evidence = ", ".join(criterion.evidence)
-        typer.echo(f"  {criterion.name}: {criterion.formula}")
-        typer.echo(f"      from {evidence}; {criterion.source}")
-    typer.echo(f"\ngranularities: {', '.join(AXES)}; one for all, or one each for conv and linear layers")
-    typer.echo("scopes: layer (each by itself), global (all together)")
-    typer.echo("\ntreatments of the surviving weights")
-    for treatment in TREATMENTS.values():
-        typer.echo(f"  {treatment.name}: {treatment.formula}")
-        typer.echo(f"      {treatment.source}")
-    typer.echo("\nmeasures")
-    typer.echo(rows([(f"  {name}", text) for name, text in MEASURES.items()]))
+    if name is not None:
+        found = find(name)
+        if not found:
+            raise InputError(unknown("method", name, names(), where="the catalogue"))
+        for section, entry in found:
+            typer.echo(f"{entry.name} ({section.title.partition(':')[0].lower()})\n  {entry.formula}")
+            for label, text in entry.facts:
+                typer.echo(f"  {label}: {text}")
+            typer.echo(f"  written: {section.written}")
+        return
+    if markdown:
+        from pomona.report.methods import document
+
+        typer.echo(document(), nl=False)
+        return
+    for section in sections():
+        typer.echo(_text(section))
+    typer.echo("one of them with its source, evidence and notes: pomona methods snip")
+
+
+def _text(section: Section) -> str:
+    from pomona.cli.wording import rows
+
+    table = rows([(f"  {entry.name}", entry.formula) for entry in section.entries])
+    sources = [dict(entry.facts) for entry in section.entries]
+    lines = [section.title, f"  {section.written}", ""]
+    if not any("source" in facts for facts in sources):
+        return "\n".join([*lines, table, ""])
+    for entry, facts in zip(section.entries, sources, strict=True):
+        known = [f"from {facts['reads']}"] if "reads" in facts else []
+        known += [facts["source"]] if "source" in facts else []
+        lines += [f"  {entry.name}: {entry.formula}", f"      {'; '.join(known)}"]
+    return "\n".join([*lines, ""])

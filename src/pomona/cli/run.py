@@ -90,7 +90,10 @@ def run(
         for failure in prepared.failures[:10]:
             blocked = f", and {failure.blocked} descending from it" if failure.blocked else ""
             typer.echo(f"failed ({failure.kind}): {failure.label}{blocked}: {failure.reason}", err=True)
-        if prepared.failures:
+        stopped = [failure for failure in prepared.failures if failure.kind == "stopped"]
+        if stopped and len(stopped) == len(prepared.failures):
+            typer.echo(f"{len(stopped)} lineages stopped where their rule says so", err=True)
+        elif prepared.failures:
             if any(failure.kind in LASTING for failure in prepared.failures):
                 typer.echo("what diverged or lost a layer is tried again with --retry-failed only", err=True)
             count = len(prepared.failures)

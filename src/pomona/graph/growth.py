@@ -101,11 +101,11 @@ def sources_of(graph: Graph) -> dict[str, str]:
 
 
 def is_current(how: Mapping[str, Any]) -> bool:
-    """Whether the users' sources that execution rests on are what they were when it was planned."""
+    """Whether the users' sources and files that execution rests on are what they were when it was planned."""
     return all(
         hashlib.sha256(_text(folder, written).encode()).hexdigest() == digest
         for folder, written, digest in _references(how)
-    )
+    ) and all(_digest(Path(path)) == digest for path, digest in how.get("files", {}).items())
 
 
 def _references(how: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -126,6 +126,15 @@ def _text(folder: str, written: str) -> str:
     try:
         return Reference((Path(folder) / Path(path).expanduser()).resolve(), name).text()
     except InputError:
+        return ""
+
+
+def _digest(path: Path) -> str:
+    """Of a file as it is now; empty where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
         return ""
 
 

@@ -86,7 +86,7 @@ def kept_states(store: Store, policy: str) -> set[str] | None:
 def collect(store: Store, policy: str = ALL, dry_run: bool = False) -> Freed:
     """Free what a policy does not keep, and what nothing refers to. Digests, masks and results stay.
 
-    So do the weights of states that cannot be computed again, since a user's source has changed.
+    So do the weights of states that cannot be computed again, since a user's source or file has changed.
 
     Args:
         store: The store.
@@ -139,8 +139,10 @@ def collect(store: Store, policy: str = ALL, dry_run: bool = False) -> Freed:
 
 
 def unrepeatable_states(store: Store) -> set[str]:
-    """States that cannot be computed again: they rest on a user's source that has changed since."""
-    rows = store.ledger.rows("SELECT DISTINCT how FROM states WHERE how LIKE '%.py:%'")
+    """States that cannot be computed again: they rest on a user's source or file that has changed since."""
+    rows = store.ledger.rows(
+        "SELECT DISTINCT how FROM states WHERE how LIKE '%.py:%' OR how LIKE '%\"files\":%'"
+    )
     changed = {row["how"] for row in rows if not is_current(from_json(row["how"]))}
     if not changed:
         return set()

@@ -25,7 +25,7 @@ __all__ = ["Failure", "Manner", "Scheduler", "Tally"]
 
 # These end the same way at every try. The others may not (a file that was missing is there now, a user's
 # package is installed), and are tried again by the next run.
-LASTING: tuple[FailureKind, ...] = ("diverged", "layer collapse")
+LASTING: tuple[FailureKind, ...] = ("diverged", "layer collapse", "stopped")
 _TRIES_AFTER_LOSS = 3
 # How many nodes are asked for at once where other processes have the first.
 _WIDTH = 32

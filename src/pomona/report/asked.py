@@ -167,9 +167,12 @@ def _methods(
     rows: dict[Row, None] = {}
     for name, variants in steps.items():
         spec = evidence.study.spec.steps[name]
-        written = spec.prune.method if spec.prune else spec.mask.method if spec.mask else None
+        part = spec.prune or spec.during or spec.mask
+        written = part.method if part is not None else None
         for arm, step in variants:
             pruning = step.pruning or (step.mask.pruning if step.mask else None)
+            if step.during is not None:
+                pruning = step.during.pruning
             if pruning is not None:
                 called = arm.get(written[1:], written) if isinstance(written, str) else name
                 rows[called, pruning.method.describe(), _removed(pruning)] = None
@@ -177,12 +180,18 @@ def _methods(
 
 
 def _removed(pruning: Pruning) -> str:
-    amount = pruning.amount
-    if isinstance(amount, dict):
-        text = ", ".join(f"{key} {plain(round(100 * share, 10))} %" for key, share in amount.items())
-    else:
-        text = f"{plain(round(100 * amount, 10))} %"
-    return f"{text} of what remains" + (", rounded down" if pruning.rounding == "floor" else "")
+    rounded = ", rounded down" if pruning.rounding == "floor" else ""
+    if pruning.to is not None:
+        return f"to {_shares(pruning.to)} of all, {pruning.schedule}{rounded}"
+    if pruning.amount is None:
+        return "what the granularity says"
+    return f"{_shares(pruning.amount)} of what remains{rounded}"
+
+
+def _shares(share: float | Mapping[str, float]) -> str:
+    if isinstance(share, Mapping):
+        return ", ".join(f"{key} {plain(round(100 * value, 10))} %" for key, value in share.items())
+    return f"{plain(round(100 * share, 10))} %"
 
 
 def _treatments(steps: Mapping[str, list[tuple[Mapping[str, str], ResolvedStep]]]) -> list[Row]:

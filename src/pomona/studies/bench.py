@@ -26,6 +26,7 @@ from pomona.models.build import build
 from pomona.models.choice import ModelChoice
 from pomona.training.batches import Examples
 from pomona.training.lanes.trace import trace_once
+from pomona.training.placing import place
 
 Tensors = dict[str, Tensor]
 
@@ -120,6 +121,14 @@ def parts(count: int, params: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDA
 def engine_of(params: Mapping[str, Any]) -> str:
     """``lanes`` or ``torch``; the record in a job's parameters also names a device other than the CPU."""
     return str(params["engine"]["name"]).partition("-")[0]
+
+
+def loaded(how: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> nn.Module:
+    """A new module with the weights of a state, in evaluation mode."""
+    module = fresh_network(how)
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+    place(module, tensors, torch.device("cpu"))
+    return module.eval()
 
 
 def weights_of(state: Stored, files: Files) -> Tensors:

@@ -77,9 +77,7 @@ def _module(how: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> nn.M
     """The network of a state, with its weights."""
     if "model" not in how:
         raise InputError("no ancestor of this state says which network it is, so there is no module of it")
-    module = bench.fresh_network(how)
-    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
-    return module.eval()
+    return bench.loaded(how, weights)
 
 
 @contextmanager

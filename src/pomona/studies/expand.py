@@ -6,21 +6,29 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from pomona.core.canonical import Value
 from pomona.core.errors import InputError, ProblemsError
 from pomona.core.step import Step
 from pomona.data.choice import DataChoice
 from pomona.graph.growth import add_probe, add_state
 from pomona.graph.nodes import Graph, Probe, State
+from pomona.pruning.controls import CONTROLS
 from pomona.pruning.treatments import Treatment
 from pomona.studies.engines import Engine, engine_faults
 from pomona.studies.feasible import unfit
 from pomona.studies.identity import Identities, Network
 from pomona.studies.own import own_measures
 from pomona.studies.reach import lines_of_steps
-from pomona.studies.resolve import Applied, Arm, MaskSource, ResolvedStep, Selector
+from pomona.studies.resolve import Applied, Arm, MaskSource, Pruning, ResolvedStep, Selector
 from pomona.studies.study import Study
 
 _REWIND = Treatment(name="rewind")
+_SHUFFLE = Treatment(name="permute-survivors")
+
+
+def _fit_for(pruning: Pruning | None, network: Network) -> Network:
+    """A network with an engine that can hold pruned weights as the method wants them."""
+    return network.holding if pruning is not None and pruning.method.pruned != "zero" else network
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,11 @@ class Population:
     def engines(self) -> dict[str, Engine]:
         """The engine of each network that is trained or evaluated; where all agree, one without a name."""
         used = [p.network for p in self.points if p.run is not None or "test" in p.probes]
-        found = {network.sized: network.engine for network in used}
+        found: dict[str, Engine] = {}
+        for network in used:
+            # One network may have two: where a method holds its pruned weights at values, and where not.
+            held = found.get(network.sized, network.engine) != network.engine
+            found[f"{network.sized}, pruned weights held" if held else network.sized] = network.engine
         distinct = set(found.values())
         return {"": distinct.pop()} if len(distinct) == 1 else found
 
@@ -148,8 +160,9 @@ class _Expansion:
         if step.mask is None:
             yield self._trained(step, arm, replicate, 0, origin, origin, origin, network)
             return
+        network = _fit_for(step.mask.pruning, network)
         for level, masked in self._masks(step.mask, arm, replicate):
-            start = self._under(masked, origin, step)
+            start = self._under(masked, origin, step, (replicate, level, network))
             yield self._trained(step, arm, replicate, level, masked, start, origin, network)
 
     def _iterated(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
@@ -157,6 +170,7 @@ class _Expansion:
         assert step.base is not None
         assert step.pruning is not None
         base = self._find(Selector(step.base), arm, replicate)[-1]
+        network = _fit_for(step.pruning, base.network)
         point = Point(
             step.name,
             replicate,
@@ -173,13 +187,15 @@ class _Expansion:
         )
         yield point
         for level in range(base.level + 1, base.level + step.repeat + 1):
-            masked = self.graph.add(self.make.prune(point.state, step.pruning, replicate, level))
+            share = step.pruning.share(level - base.level, step.repeat)
+            masked = self._pruned(point.state, step.pruning, share, level, point)
             start = masked
             treatment = step.treatment or Treatment(name="finetune")
             if treatment.needs_target:
-                start = self.graph.add(self.make.treat(masked, self._target(point, treatment), treatment))
+                target = self._target(point, treatment, level)
+                start = self.graph.add(self.make.treat(masked, target, treatment, replicate, level))
             point = self._trained(
-                step, arm, replicate, level, masked, start, base.origin, base.network, base.trunk, point
+                step, arm, replicate, level, masked, start, base.origin, network, base.trunk, point
             )
             point = replace(point, data=point.data or base.data)
             yield point
@@ -209,18 +225,36 @@ class _Expansion:
         assert step.mask is not None
         source = self._find(step.weights, arm, replicate)[-1]
         weights = self._moment(source, step.weights.at)
+        network = _fit_for(step.mask.pruning, source.network)
         for level, masked in self._masks(step.mask, arm, replicate):
-            start = self._under(masked, weights, step)
+            start = self._under(masked, weights, step, (replicate, level, network))
             point = self._trained(
-                step, arm, replicate, level, masked, start, source.origin, source.network, source.trunk
+                step, arm, replicate, level, masked, start, source.origin, network, source.trunk
             )
             yield replace(point, data=point.data or source.data)
 
-    def _under(self, masked: State, weights: State, step: ResolvedStep) -> State:
-        """The weights of one state under the masks of another."""
+    def _under(
+        self, masked: State, weights: State, step: ResolvedStep, place: tuple[int, int, Network]
+    ) -> State:
+        """The weights of one state under the masks of another, or what a control makes of them."""
+        replicate, level, network = place
+        control = step.mask.control if step.mask is not None else None
+        if control == "reinit":
+            weights = self.graph.add(self.make.init(network, replicate, draw=level))
         if step.fresh:
             return self.graph.add(self.make.transfer(masked, weights, step.fresh))
-        return self.graph.add(self.make.treat(masked, weights, _REWIND))
+        treatment = _SHUFFLE if control == "shuffle-weights" else _REWIND
+        return self.graph.add(self.make.treat(masked, weights, treatment, replicate, level))
+
+    def _pruned(
+        self, state: State, pruning: Pruning, share: Mapping[str, Value], level: int, point: Point
+    ) -> State:
+        """A state of a lineage, pruned once more."""
+        return self.graph.add(
+            self.make.prune(
+                state, pruning, share, point.replicate, level, point.origin, point.network, point.data
+            )
+        )
 
     def _trained(
         self,
@@ -237,7 +271,10 @@ class _Expansion:
     ) -> Point:
         run = None
         if step.train is not None and step.data is not None:
-            run = self.graph.add(self.make.train(start, network, step.data, step.train, replicate))
+            run = self.graph.add(
+                self.make.train(start, network, step.data, step.train, replicate, step.during)
+            )
+            masked = run if step.during is not None else masked
         first = run if start is origin else None
         return Point(
             step.name,
@@ -255,8 +292,10 @@ class _Expansion:
             previous,
         )
 
-    def _target(self, point: Point, treatment: Treatment) -> State:
-        """The state that a treatment goes back to: the start, or a moment of the run from there."""
+    def _target(self, point: Point, treatment: Treatment, level: int) -> State:
+        """What a treatment goes back to: the start, a moment of the run from there, or a new draw."""
+        if treatment.rule.target == "fresh":
+            return self.graph.add(self.make.init(point.network, point.replicate, draw=level))
         if treatment.to.count == 0:
             return point.origin
         if point.trunk is None:
@@ -279,6 +318,13 @@ class _Expansion:
 
     def _masks(self, source: MaskSource, arm: Arm, replicate: int) -> Iterator[tuple[int, State]]:
         """Masks by level."""
+        for level, masked in self._plain_masks(source, arm, replicate):
+            if source.control is not None and CONTROLS[source.control].touches == "mask":
+                masked = self.graph.add(self.make.control(masked, source.control, replicate, level))
+            yield level, masked
+
+    def _plain_masks(self, source: MaskSource, arm: Arm, replicate: int) -> Iterator[tuple[int, State]]:
+        """Masks by level, before any control."""
         if source.over is None:
             yield from self._masks_of(source, arm, replicate)
             return
@@ -297,7 +343,8 @@ class _Expansion:
             return
         state = self._moment(points[-1], source.of.at)
         for level in range(1, source.levels + 1):
-            state = self.graph.add(self.make.prune(state, source.pruning, replicate, level))
+            share = source.pruning.share(level, source.levels)
+            state = self._pruned(state, source.pruning, share, level, points[-1])
             yield level, state
 
     def _find(self, selector: Selector, arm: Arm, replicate: int) -> list[Point]:

@@ -9,8 +9,10 @@ from pomona.core.step import Step, steps_per_epoch
 from pomona.data.catalogue import DatasetInfo
 from pomona.data.choice import DataChoice
 from pomona.models.choice import ModelChoice
+from pomona.pruning.method import EXAMPLES
+from pomona.pruning.stopping import parse_stop
 from pomona.studies.document import Document
-from pomona.studies.resolve import Arm, ResolvedStep, Selector
+from pomona.studies.resolve import Arm, Pruning, ResolvedStep, Selector
 from pomona.training.config import Train
 
 Settled = Mapping[str, Sequence[tuple[Arm, ResolvedStep]]]
@@ -77,6 +79,7 @@ def unfit(settled: Settled, document: Document, infos: Infos) -> list[str]:
                 said += _network_faults(step, data, infos)
             if before is not None:
                 said += _moment_faults(step, before, infos)
+            said += _pruning_faults(step, data, infos)
             said += _score_faults(step, find(step.mask.of, arm) if step.mask is not None else None, infos)
             faults |= {f"{document.where(('steps', name, key))}: {text}": None for key, text in said}
             if data is None:
@@ -103,6 +106,53 @@ def _training_faults(step: ResolvedStep, infos: Infos) -> Iterator[Fault]:
             "train",
             f"check: {train.check} is longer than the training of {train.duration}: it never happens",
         )
+
+
+def _pruning_faults(step: ResolvedStep, origin: DataChoice | None, infos: Infos) -> Iterator[Fault]:
+    """What a criterion or a stop reads, and the times of pruning during a training."""
+    for key, pruning in (
+        ("prune", step.pruning),
+        ("during", step.during.pruning if step.during is not None else None),
+        ("mask", step.mask.pruning if step.mask is not None else None),
+    ):
+        if pruning is None:
+            continue
+        data = pruning.data or step.data or origin
+        stops = [written for written in pruning.stop if parse_stop(written).least is not None]
+        if stops and data is not None and data.validation == 0:
+            yield (
+                key,
+                f"stop: {stops[0]!r} is judged on the validation part, and the data ({data.name}) hold back "
+                "none; give them one, as in validation: 5000",
+            )
+        if pruning.method.reads_data and data is not None:
+            yield from _scoring_faults(key, pruning, data, origin, infos)
+    if step.during is not None and step.train is not None and step.data is not None:
+        run = _Run(step.train, step.data)
+        if _is_after(step.during.end, run, infos):
+            yield "during", f"there is no step {step.during.end} in a training of {step.train.duration}"
+        if _is_after(step.during.begin, _Run(_until(step.train, step.during.end), step.data), infos):
+            yield "during", f"begin: {step.during.begin} lies behind end: {step.during.end}"
+
+
+def _scoring_faults(
+    key: str, pruning: Pruning, data: DataChoice, origin: DataChoice | None, infos: Infos
+) -> Iterator[Fault]:
+    info, made_for = infos(data), infos(origin) if origin is not None else None
+    if info is None:
+        return
+    count, there = pruning.method.examples or EXAMPLES, info.train_count - data.validation
+    if count > there:
+        yield key, f"examples: {count} are read by {pruning.method.named}, and {data.name} trains on {there}"
+    if made_for is not None and (made_for.shape, made_for.classes) != (info.shape, info.classes):
+        yield (
+            key,
+            f"on: its network is made for images and classes as those of {made_for.name}, got {info.name}",
+        )
+
+
+def _until(train: Train, end: Step) -> Train:
+    return train.model_copy(update={"duration": end})
 
 
 def _network_faults(step: ResolvedStep, origin: DataChoice, infos: Infos) -> Iterator[Fault]:

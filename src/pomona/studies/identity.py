@@ -7,7 +7,7 @@ consumes that stream, never the study, the arm, the number of workers or the mac
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from pomona.data.choice import DataChoice, check_validation
 from pomona.data.dataset import describe
 from pomona.graph.nodes import SNAPSHOT, Probe, State
 from pomona.models.choice import ModelChoice
-from pomona.pruning.method import Method, prunes_randomly
+from pomona.pruning.method import Method
+from pomona.pruning.stopping import parse_stop
 from pomona.pruning.treatments import Treatment
 from pomona.studies.engines import Engine, settle_engine
-from pomona.studies.resolve import Pruning
+from pomona.studies.resolve import Gradual, Pruning
 from pomona.studies.schema import Asked
 from pomona.training.config import Train
+from pomona.training.engine import engine_record
 
 # A change of what a recipe or probe computes needs a new version here: the old keys stay true.
 VERSIONS = {
@@ -33,13 +35,15 @@ VERSIONS = {
     "train": 1,
     "prune": 1,
     "treat": 1,
+    "control": 1,
     "transfer": 1,
     "join": 1,
+    "import": 1,
     SNAPSHOT: 1,
     "evaluate": 1,
     "mask-distance": 1,
     "weight-stability": 1,
-    "effective-density": 1,
+    "effective-density": 2,
 }
 
 
@@ -58,6 +62,14 @@ class Network:
     input_shape: tuple[int, int, int]
     classes: int
     engine: Engine
+
+    @property
+    def holding(self) -> Network:
+        """The same network where pruned weights are held at values that are not zero: by torch."""
+        if self.engine.name == "torch":
+            return self
+        reason = "pruned weights are held at their initial values, and the lane engine leaves them out"
+        return replace(self, engine=Engine("torch", self.engine.device, self.choice.own, (reason,)))
 
     @property
     def title(self) -> str:
@@ -134,8 +146,8 @@ class Identities:
         check_validation(self._infos[data.name].train_count, data.validation)
         return self._infos[data.name]
 
-    def init(self, network: Network, replicate: int) -> State:
-        """The state before any training."""
+    def init(self, network: Network, replicate: int, draw: int = 0) -> State:
+        """The state before any training. ``draw`` numbers further draws of the same replicate."""
         choice = network.choice
         model: dict[str, Value] = {"name": choice.name}
         if choice.own:
@@ -151,20 +163,33 @@ class Identities:
             model["weights"] = choice.weights.digest(self.folder)
         else:
             params["seeds"] = self.seeds(replicate, "init")
+            if draw:
+                params["draw"] = draw
             if not choice.own:
                 model["distribution"] = choice.distribution
         return State("init", VERSIONS["init"], params, how=self._how(network.how()))
 
-    def train(self, parent: State, network: Network, data: DataChoice, train: Train, replicate: int) -> State:
-        """A state trained from a parent's weights, under its masks."""
-        streams = ["order", *(["split"] if data.validation else [])]
+    def train(
+        self,
+        parent: State,
+        network: Network,
+        data: DataChoice,
+        train: Train,
+        replicate: int,
+        during: Gradual | None = None,
+    ) -> State:
+        """A state trained from a parent's weights, under its masks, which may shrink on the way."""
+        streams = ["order", *_drawn_by(data)]
         streams += ["dropout"] if network.engine.random else []
+        streams += ["mask"] if during is not None and during.pruning.method.draws else []
         params: dict[str, Value] = {
             "train": self._once("train", (train,), train.identity),
             "data": self._once("data", (data,), lambda: self._data(data)),
             "seeds": self.seeds(replicate, *streams),
             "engine": self._once("engine", (network,), lambda: network.engine.record),
         }
+        if during is not None:
+            params["during"] = self._once("during", (during,), lambda: self._during(during))
         steps_an_epoch = steps_per_epoch(self.info(data).train_count - data.validation, train.batch_size)
 
         def how() -> dict[str, Any]:
@@ -174,6 +199,8 @@ class Identities:
                 "train": train.model_dump(mode="json"),
                 "steps_per_epoch": steps_an_epoch,
             }
+            if during is not None:
+                found["method"] = during.pruning.method.model_dump(mode="json")
             return self._how(found)
 
         return State(
@@ -181,8 +208,8 @@ class Identities:
             VERSIONS["train"],
             params,
             (parent.key,),
-            how=self._once("train how", (network, data, train), how),
-            work_steps=train.duration.iterations(steps_an_epoch),
+            how=self._once("train how", (network, data, train, during), how),
+            work_steps=train.steps(steps_an_epoch),
             cost=f"train {network.sized} batch {train.batch_size} {network.engine.record['name']}",
         )
 
@@ -192,32 +219,88 @@ class Identities:
         Raises:
             InputError: The run ends before.
         """
-        if at.iterations(run.how["steps_per_epoch"]) > run.work_steps:
-            raise InputError(
-                f"there is no step {at} in a training of {run.how['train']['duration']} "
-                f"({run.work_steps} steps)"
+        per_epoch, train = run.how["steps_per_epoch"], Train.model_validate(run.how["train"])
+        first, last = train.first(per_epoch), train.duration.iterations(per_epoch)
+        if not first <= at.iterations(per_epoch) <= last:
+            span = (
+                f"from {train.start} to {train.duration}" if first else f"of {train.duration} ({last} steps)"
             )
+            raise InputError(f"there is no step {at} in a training {span}")
         return State(SNAPSHOT, VERSIONS[SNAPSHOT], {"at": at}, (run.key,), how=run.how)
 
-    def prune(self, parent: State, pruning: Pruning, replicate: int, level: int) -> State:
-        """A state with a smaller mask, and its weights zero outside."""
-        method = pruning.method
-        params: dict[str, Value] = {
-            "method": self._once("method", (method,), lambda: self._method(method)),
-            "amount": pruning.amount,
-            "rounding": pruning.rounding,
-        }
-        if prunes_randomly(method):
-            params |= {"seeds": self.seeds(replicate, "mask"), "level": level}
-        how = self._once(
-            "prune how", (method,), lambda: self._how({"method": method.model_dump(mode="json")})
-        )
-        return State("prune", VERSIONS["prune"], params, (parent.key,), how=how, cost="prune")
+    def prune(
+        self,
+        parent: State,
+        pruning: Pruning,
+        share: Mapping[str, Value],
+        replicate: int,
+        level: int,
+        origin: State,
+        network: Network,
+        data: DataChoice | None,
+    ) -> State:
+        """A state with a smaller mask, and its weights zero outside, or held where the method says so.
 
-    def treat(self, masked: State, target: State, treatment: Treatment) -> State:
+        Args:
+            parent: What is scored and pruned.
+            pruning: How.
+            share: What of it, from ``Pruning.share``.
+            replicate: Its seeds.
+            level: Where it lies, for what is drawn anew at each level.
+            origin: The untrained state of its lineage.
+            network: What computes it.
+            data: The data that it was trained on.
+
+        Raises:
+            InputError: The criterion or a stop needs data, and there are none.
+        """
+        method = pruning.method
+        params: dict[str, Value] = {"method": self._once("method", (method,), lambda: self._method(method))}
+        params |= share
+        streams = ["mask"] if method.draws else []
+        how: dict[str, Any] = {"method": method.model_dump(mode="json")}
+        if method.runs_network:
+            params["engine"] = engine_record("torch", self.device)
+            how |= network.how()
+        if method.draws:
+            params["level"] = level
+        if method.reads_data or any(rule.least is not None for rule in map(parse_stop, pruning.stop)):
+            data = pruning.data or data
+            if data is None:
+                raise InputError(
+                    f"the criterion {method.named!r} reads examples: give 'prune' its data with 'on'"
+                )
+            params["data"] = self._once("data", (data,), lambda: self._data(data))
+            how |= {**network.how(), "dataset": data.model_dump(mode="json")}
+            streams += _drawn_by(data)
+        if pruning.stop:
+            params["stop"] = list(pruning.stop)
+            params["engine"] = engine_record("torch", self.device)
+        if streams:
+            params["seeds"] = self.seeds(replicate, *streams)
+        parents = (parent.key, origin.key) if method.reads_initial else (parent.key,)
+        settled = self._once("prune how", (method, network, data), lambda: self._how(how))
+        return State("prune", VERSIONS["prune"], params, parents, how=settled, cost="prune")
+
+    def treat(
+        self, masked: State, target: State, treatment: Treatment, replicate: int = 0, level: int = 0
+    ) -> State:
         """The masks of one state on what a treatment makes of another's weights."""
-        params = {"treatment": treatment.name}
+        params: dict[str, Value] = {"treatment": treatment.name}
+        if treatment.fan != "in":
+            params["fan"] = treatment.fan
+        if treatment.rule.random:
+            params |= {"seeds": self.seeds(replicate, "treatment"), "level": level}
         return State("treat", VERSIONS["treat"], params, (masked.key, target.key), cost="treat")
+
+    def control(self, masked: State, name: str, replicate: int, level: int) -> State:
+        """Other masks that share with a state's what the control keeps."""
+        params: dict[str, Value] = {
+            "control": name,
+            "seeds": self.seeds(replicate, "control"),
+            "level": level,
+        }
+        return State("control", VERSIONS["control"], params, (masked.key,), cost="control")
 
     def transfer(self, masked: State, target: State, fresh: Sequence[str]) -> State:
         """The masks of one state on the weights of another network, but for layers that stay dense."""
@@ -233,7 +316,8 @@ class Identities:
         engine = self._once("engine", (network,), lambda: network.engine.record)
         params: dict[str, Value] = {"part": part, "engine": engine}
         if part == "validation":
-            params["data"] = self._once("data", (data,), lambda: self._data(data))
+            # The images held back stay clean, whatever becomes of those that train.
+            params["data"] = self._once("validation", (data,), lambda: self._validation_data(data))
             params["seeds"] = self.seeds(replicate, "split")
         else:
             params["data"] = self._once("test data", (data,), lambda: self._test_data(data))
@@ -262,9 +346,22 @@ class Identities:
             identity["criterion"] = {"name": name.rpartition(":")[2], "source": self._source(name)}
         return identity
 
+    def _during(self, during: Gradual) -> dict[str, Value]:
+        return {
+            "method": self._method(during.pruning.method),
+            **during.pruning.share(1, 1),
+            "schedule": during.pruning.schedule,
+            "begin": during.begin,
+            "end": during.end,
+            "every": during.every,
+        }
+
     def _test_data(self, data: DataChoice) -> dict[str, Value]:
-        """Without what is held back of the training images, which is not seen in a test."""
-        return {name: value for name, value in self._data(data).items() if name != "validation"}
+        """Without what is said of the training images, which are not seen in a test."""
+        return {n: value for n, value in self._data(data).items() if n not in ("validation", "corrupt")}
+
+    def _validation_data(self, data: DataChoice) -> dict[str, Value]:
+        return {name: value for name, value in self._data(data).items() if name != "corrupt"}
 
     def _data(self, data: DataChoice) -> dict[str, Value]:
         info = self.info(data)
@@ -277,6 +374,8 @@ class Identities:
         }
         if is_reference(data.name):
             found["source"] = self._source(data.name)
+        if data.corrupt is not None:
+            found["corrupt"] = data.corrupt.identity()
         return found
 
     def _source(self, name: str) -> str:
@@ -294,3 +393,8 @@ class Identities:
         if "dataset" in how:
             found["fingerprint"] = self._infos[how["dataset"]["name"]].fingerprint
         return found
+
+
+def _drawn_by(data: DataChoice) -> list[str]:
+    """Streams that the training part of a data set consumes."""
+    return [*(["split"] if data.validation else []), *(data.corrupt.streams if data.corrupt else ())]

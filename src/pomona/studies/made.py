@@ -30,7 +30,7 @@ _OWN_QUANTITIES = frozenset(
 )
 _QUANTITY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 # What Pomona itself says of a state.
-_OWN_FACTS = frozenset(["kept", "granularity", "collapsed"])
+_OWN_FACTS = frozenset(["kept", "granularity", "collapsed", "pruned", "audit", "control"])
 _MOST_FACTS = 100_000  # characters: they are read with the ledger, not with the weights
 
 

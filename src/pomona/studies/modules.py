@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from pomona.core.errors import InputError, StateFailure, StoreError
@@ -26,18 +25,16 @@ def load_module(key: str, store: Store | Path | str = DEFAULT_STORE) -> nn.Modul
     """
     opened = store if isinstance(store, Store) else Store(store, create=False)
     full = opened.find(key)
-    weights = {name: torch.from_numpy(array.copy()) for name, array in opened.weights(full).items()}
+    weights = opened.weights(full)
     try:
-        module = bench.fresh_network(_network_of(full, opened))
+        return bench.loaded(network_of(full, opened), weights)
     except StateFailure:
         raise InputError(
             f"state {full[:12]} was computed with another source of its network than the file has now"
         ) from None
-    module.load_state_dict(weights)
-    return module.eval()
 
 
-def _network_of(key: str, store: Store) -> dict[str, object]:
+def network_of(key: str, store: Store) -> dict[str, object]:
     """What the nearest ancestor that names its network says of it."""
     waiting = [key]
     while waiting:

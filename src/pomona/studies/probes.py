@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 
+from pomona.core.errors import InputError
 from pomona.graph.jobs import Context, Job, Outcome, Stored
 from pomona.graph.ledger import Measurement
 from pomona.graph.store import Files
 from pomona.measures.chance import chance_distance
+from pomona.measures.layout import Layout
 from pomona.measures.connectivity import effective_masks
 from pomona.measures.masks import hamming_distance, jaccard_distance, layerwise
 from pomona.measures.predictions import at_chance, chance_accuracy
 from pomona.measures.weights import weight_stability
+from pomona.pruning.layers import axes_of, groups_of
 from pomona.studies import bench
+from pomona.studies.pruned import holds_values
 from pomona.training.evaluate import evaluate
+from pomona.training.placing import place
 
 ProbeFunction = Callable[[Job, Files, Context], Outcome]
 
@@ -55,17 +61,22 @@ def measure_evaluate(job: Job, files: Files, context: Context) -> Outcome:
 def measure_mask_distance(job: Job, files: Files, context: Context) -> Outcome:
     """Jaccard and Hamming distance of two masks, and the Jaccard distance of independent masks like them."""
     a, b = job.states
-    masks_a, masks_b = (files.read_masks(state.outputs["masks"])[0] for state in (a, b))
+    masks_a, kinds = files.read_masks(a.outputs["masks"])
+    masks_b = files.read_masks(b.outputs["masks"])[0]
     rows = []
     for quantity, measure in (("jaccard-distance", jaccard_distance), ("hamming-distance", hamming_distance)):
         found = layerwise(measure, masks_a, masks_b)
         rows.append(Measurement(quantity, found.total))
         rows += [Measurement(quantity, value, name) for name, value in found.layers.items()]
     for name, mask in masks_a.items():
-        other = masks_b[name]
-        chance = chance_distance(
-            mask.shape, int(mask.sum()), int(other.sum()), _granularity(a, name), _granularity(b, name)
-        )
+        kept = int(mask.sum()), int(masks_b[name].sum())
+        layout = Layout(*axes_of(kinds[name]), groups_of(kinds[name]))
+        try:
+            units = _granularity(a, name), _granularity(b, name)
+            chance = chance_distance(mask.shape, *kept, *units, layout)
+        except InputError:
+            # There is no closed form for masks of these two structures: the distance stands alone.
+            chance = None
         rows.append(Measurement("chance-distance", chance, name))
     return Outcome(measurements=tuple(rows))
 
@@ -86,9 +97,13 @@ def measure_weight_stability(job: Job, files: Files, context: Context) -> Outcom
 def measure_effective_density(job: Job, files: Files, context: Context) -> Outcome:
     """Share of weights on a live path from input to output, per layer and in total."""
     masks = files.read_masks(job.states[0].outputs["masks"])[0]
+    weights = bench.weights_of(job.states[0], files)
+    if holds_values(job.states[0]):
+        # What is held at a value is a connection as any other, though it is not trained.
+        masks = {name: mask | (weights[name].numpy() != 0) for name, mask in masks.items()}
     channels, height, width = job.how["input_shape"]
     module = bench.network(job.how)
-    module.load_state_dict(bench.weights_of(job.states[0], files))
+    place(module, weights, torch.device("cpu"))
     live = effective_masks(module, masks, (channels, height, width))
     rows = [Measurement("effective-density", _share(live))]
     rows += [Measurement("effective-density", _share({name: m}), name) for name, m in live.items()]

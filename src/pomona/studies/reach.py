@@ -62,9 +62,11 @@ def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> d
     for name in order:
         step = spec.steps[name]
         own = factors_in(step.model_dump(), {}, factors)
-        methods = [part.method for part in (step.prune, step.mask) if part is not None]
+        parts = [part for part in (step.prune, step.mask, step.during) if part is not None]
+        methods = [part.method for part in parts]
         own |= factors_in(step.train, spec.let.train, factors)
         own |= factors_in(step.on, spec.let.data, factors)
+        own |= {found for part in parts for found in factors_in(part.on, spec.let.data, factors)}
         own |= factors_in(step.init, spec.let.model, factors)
         own |= {found for method in methods for found in factors_in(method, spec.let.method, factors)}
         for key, other in builds_on(step).items():

@@ -12,19 +12,28 @@ import torch
 from pomona.core.errors import InputError, Interrupted, StateFailure, unknown
 from pomona.core.step import Step
 from pomona.core.streams import Stream
-from pomona.data.splits import epoch_order
 from pomona.graph.jobs import Context, Job, Outcome, Stored
 from pomona.graph.ledger import Output
 from pomona.graph.store import Files
-from pomona.models.build import initial_weights, layer_kinds
+from pomona.models.build import initial_weights
 from pomona.models.choice import ModelChoice
+from pomona.pruning.kinds import layer_kinds
 from pomona.pruning.layers import layer_of
 from pomona.pruning.masks import apply_masks
-from pomona.pruning.method import Method
-from pomona.pruning.prune import prune
-from pomona.pruning.treatments import Treatment, treat
 from pomona.studies import bench
 from pomona.studies.bench import Tensors
+from pomona.studies.checkpoints import import_state
+from pomona.studies.examples import training_part
+from pomona.studies.gradual import During
+from pomona.studies.pruned import (
+    carried,
+    check_weights,
+    control_state,
+    holds_values,
+    masked_state,
+    prune_state,
+    treat_state,
+)
 from pomona.training.checkpoint import Checkpoint, CheckpointError
 from pomona.training.config import Train
 from pomona.training.loop import Trained, train
@@ -42,10 +51,11 @@ def init_state(job: Job, files: Files, context: Context) -> Outcome:
     if choice.weights is not None and choice.weights.digest(folder) != job.params["model"]["weights"]:
         raise StateFailure("error", f"{choice.weights.file} changed since the run began; run it again")
     seed = job.params.get("seeds", {}).get("init", 0)  # pretrained weights consume none
-    weights = initial_weights(choice, (channels, height, width), how["classes"], seed, folder)
+    draw = job.params.get("draw", 0)
+    weights = initial_weights(choice, (channels, height, width), how["classes"], seed, folder, draw)
     kinds = layer_kinds(bench.network(how))
     masks = {name: torch.ones(weights[name].shape, dtype=torch.bool) for name in kinds}
-    return _masked_state(weights, masks, kinds, files, {})
+    return masked_state(weights, masks, kinds, files, {})
 
 
 def train_state(job: Job, files: Files, context: Context) -> Outcome:
@@ -61,48 +71,6 @@ def snapshot_state(job: Job, files: Files, context: Context) -> Outcome:
     if at not in outcome.snapshots:
         raise StateFailure("bad input", f"the training stopped before {at}")
     return Outcome(outputs=outcome.snapshots[at])
-
-
-def prune_state(job: Job, files: Files, context: Context) -> Outcome:
-    """Smaller masks by scoring the parent's weights; what is pruned is zero."""
-    parent = job.states[0]
-    params = job.params
-    bench.check_sources(job.how)
-    weights = bench.weights_of(parent, files)
-    masks, kinds = bench.masks_of(parent, files)
-
-    def stream(parameter: str) -> Stream:
-        return Stream("mask", params["seeds"]["mask"], parameter, params["level"])
-
-    pruned = prune(
-        weights,
-        masks,
-        kinds,
-        Method.model_validate(job.how["method"]),
-        params["amount"],
-        params["rounding"],
-        stream=stream if "seeds" in params else None,
-        folder=Path(job.how["folder"]),
-    )
-    _check_nested(masks, pruned.masks)
-    if pruned.audit.achieved != pruned.audit.requested:
-        raise StateFailure(
-            "error", f"{pruned.audit.requested} units were to be pruned, {pruned.audit.achieved} were"
-        )
-    facts = {"audit": asdict(pruned.audit), "collapsed": list(pruned.audit.collapsed)}
-    granularities = {layer.parameter: layer.unit for layer in pruned.audit.layers if layer.unit}
-    facts["granularity"] = {**parent.facts.get("granularity", {}), **granularities}
-    return _masked_state(apply_masks(weights, pruned.masks), pruned.masks, kinds, files, facts)
-
-
-def treat_state(job: Job, files: Files, context: Context) -> Outcome:
-    """The masks of the first parent, on what the treatment makes of the second one's weights."""
-    masked, target = job.states
-    masks, kinds = bench.masks_of(masked, files)
-    treatment = Treatment(name=job.params["treatment"])
-    weights = treat(treatment, bench.weights_of(masked, files), masks, bench.weights_of(target, files), kinds)
-    output = bench.write_weights(weights, files)
-    return Outcome((output, bench.same_masks(masked, files)), facts=_inherited(masked))
 
 
 def transfer_state(job: Job, files: Files, context: Context) -> Outcome:
@@ -131,7 +99,7 @@ def transfer_state(job: Job, files: Files, context: Context) -> Outcome:
                 f"map: {{{layer_of(name)}: fresh}}"
             )
     facts = {"granularity": masked.facts.get("granularity", {})}
-    return _masked_state(apply_masks(weights, moved), moved, kinds, files, facts)
+    return masked_state(apply_masks(weights, moved), moved, kinds, files, facts)
 
 
 def join_state(job: Job, files: Files, context: Context) -> Outcome:
@@ -143,7 +111,7 @@ def join_state(job: Job, files: Files, context: Context) -> Outcome:
     masks = {name: count >= needed for name, count in votes.items()}
     weights = apply_masks(bench.weights_of(job.states[0], files), masks)
     facts = {"granularity": job.states[0].facts.get("granularity", {})}
-    return _masked_state(weights, masks, kinds, files, facts)
+    return masked_state(weights, masks, kinds, files, facts)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -152,8 +120,10 @@ RECIPES: dict[str, Recipe] = {
     "snapshot": snapshot_state,
     "prune": prune_state,
     "treat": treat_state,
+    "control": control_state,
     "transfer": transfer_state,
     "join": join_state,
+    "import": import_state,
 }
 
 
@@ -168,37 +138,41 @@ def _train(
     only_snapshot: bool = False,
 ) -> Outcome:
     """Train with checkpoints under the job's key, so that an interrupted run goes on from there."""
-    examples = bench.examples(how, "train")
-    indices, validation = bench.parts(len(examples), params)
-    order = Stream("order", params["seeds"]["order"])
+    data = training_part(how, params)
     dropout = Stream("dropout", params["seeds"]["dropout"]) if "dropout" in params["seeds"] else None
-    masks = bench.masks_of(parent, files)[0]
+    masks, kinds = bench.masks_of(parent, files)
+    during = During(job, params, how, kinds) if "during" in params else None
     checkpoint, taken = _resumed(job.node, snapshots, how, files)
 
     def finished() -> bool:
         return only_snapshot and set(snapshots) <= set(taken)
 
-    def keep_snapshot(at: Step, weights: Tensors) -> None:
-        taken[str(at)] = (bench.write_weights(weights, files), bench.same_masks(parent, files))
+    def described(weights: Tensors, now: Tensors) -> tuple[Output, ...]:
+        if during is None:
+            return bench.write_weights(weights, files), bench.same_masks(parent, files)
+        return bench.write_weights(weights, files), bench.write_masks(now, kinds, files)
+
+    def keep_snapshot(at: Step, weights: Tensors, now: Tensors) -> None:
+        taken[str(at)] = described(weights, now)
 
     def keep_checkpoint(now: Checkpoint) -> None:
         if finished():
             return
         tensors, record = now.parts()
         arrays = {key: tensor.contiguous().numpy() for key, tensor in tensors.items()}
-        described = {at: [asdict(output) for output in outputs] for at, outputs in taken.items()}
-        files.write_checkpoint(job.node, arrays, {**record, "snapshots": described})
+        left = {at: [asdict(output) for output in outputs] for at, outputs in taken.items()}
+        files.write_checkpoint(job.node, arrays, {**record, "snapshots": left})
 
     def attempt() -> Trained:
         return train(
             bench.network(how),
             bench.weights_of(parent, files),
             masks,
-            examples,
-            indices,
-            validation,
+            data.examples,
+            data.indices,
+            data.validation,
             Train.model_validate(how["train"]),
-            order=lambda epoch: epoch_order(indices, order, epoch),
+            order=data.order,
             dropout_seed=lambda step: dropout.seed(step) if dropout else 0,
             device=job.device,
             engine=bench.engine_of(params),
@@ -209,6 +183,9 @@ def _train(
             interrupted=lambda: finished() or context.interrupted(),
             on_progress=context.progress,
             random_forward=dropout is not None,
+            frozen=holds_values(parent),
+            prune_at=during.steps if during is not None else (),
+            on_prune=during.prune if during is not None else None,
         )
 
     try:
@@ -223,15 +200,18 @@ def _train(
         if finished():
             return Outcome(snapshots=taken)
         raise
-    _check_zero(trained.weights, masks)
+    check_weights(trained.weights, trained.masks, held=holds_values(parent))
     facts = {
-        **_inherited(parent),
+        **carried(parent),
+        **(during.facts(parent, trained.masks) if during is not None else {}),
+        **data.facts,
         "steps": trained.steps,
         "stopped_at": str(trained.stopped_at) if trained.stopped_at else None,
         "checks": [list(check) for check in trained.checks],
     }
-    outputs = (bench.write_weights(trained.weights, files), bench.same_masks(parent, files))
-    steps_taken = trained.steps - (checkpoint.step if checkpoint else 0)
+    first = Train.model_validate(how["train"]).first(how["steps_per_epoch"])
+    steps_taken = trained.steps - (checkpoint.step - first if checkpoint else 0)
+    outputs = described(trained.weights, trained.masks)
     return Outcome(outputs, facts, snapshots=taken, steps_taken=steps_taken)
 
 
@@ -263,33 +243,3 @@ def _resumed(
 def _later(snapshots: tuple[str, ...], step: int, how: Mapping[str, Any]) -> set[str]:
     """Snapshots that a run resumed at a step still passes."""
     return {at for at in snapshots if Step.parse(at).iterations(how["steps_per_epoch"]) > step}
-
-
-def _masked_state(
-    weights: Tensors, masks: Tensors, kinds: Mapping[str, str], files: Files, facts: Mapping[str, Any]
-) -> Outcome:
-    _check_zero(weights, masks)
-    counts = {name: [int(mask.sum()), mask.numel()] for name, mask in masks.items()}
-    outputs = (bench.write_weights(weights, files), bench.write_masks(masks, kinds, files))
-    return Outcome(outputs, {**facts, "kept": counts})
-
-
-def _inherited(masked: Stored) -> dict[str, Any]:
-    """What is known of masks, carried along with them."""
-    return {key: masked.facts[key] for key in ("kept", "granularity", "collapsed") if key in masked.facts}
-
-
-def _check_zero(weights: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]) -> None:
-    """Before a state counts: what is pruned is zero, and no value is NaN."""
-    for name, mask in masks.items():
-        if bool((weights[name][~mask] != 0).any()):
-            raise StateFailure("error", f"pruned weights of {name} are not zero")
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise StateFailure("diverged", f"{name} has values that are not finite")
-
-
-def _check_nested(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> None:
-    for name, mask in after.items():
-        if bool((mask & ~before[name]).any()):
-            raise StateFailure("error", f"the new mask of {name} keeps weights that were pruned before")

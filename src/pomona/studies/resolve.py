@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pomona.core.canonical import Value
 from pomona.core.errors import InputError, ProblemsError, unknown
 from pomona.core.reference import is_reference
 from pomona.core.schema import Part
@@ -19,12 +20,14 @@ from pomona.graph.custom import Recipe
 from pomona.graph.signature import Parameters
 from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
-from pomona.pruning.method import METHODS, Amount, Method
+from pomona.pruning.controls import CONTROLS
+from pomona.pruning.method import METHODS, Amount, Method, inverted
+from pomona.pruning.schedule import SCHEDULES, densities
 from pomona.pruning.treatments import Treatment
 from pomona.studies import problems
 from pomona.studies.document import Document
 from pomona.studies.own import load_own
-from pomona.studies.schema import ApplySpec, Let, MaskSpec, PruneSpec, Rounding, StepSpec
+from pomona.studies.schema import ApplySpec, DuringSpec, Let, MaskSpec, PruneSpec, Rounding, StepSpec
 from pomona.studies.yamltext import Place, scalar_text
 from pomona.training.config import Train
 
@@ -32,16 +35,60 @@ Arm = Mapping[str, str]
 Factors = Mapping[str, Mapping[str, Any]]
 _PART = TypeVar("_PART", bound=Part)
 _SELECTOR = re.compile(r"^(?P<step>[^@]+)(?:@(?P<at>.+))?$")
+DEFAULT_AMOUNT = 0.2
 _AMOUNT: TypeAdapter[float | dict[str, float]] = TypeAdapter(Amount)
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """One level of pruning."""
+    """How the levels of a step are pruned.
+
+    Args:
+        method: What is scored, removed and ranked together.
+        amount: Share of what remains that a level removes, or by layer; None where ``to`` is given, or where
+            the granularity says how much goes.
+        rounding: How a fraction becomes a count.
+        to: Density at the last level, or by layer.
+        schedule: How density falls until then.
+        data: What a criterion reads; None for the data of the state that is pruned.
+        stop: Rules that end a lineage, as they are written.
+    """
 
     method: Method
-    amount: float | dict[str, float]
+    amount: float | dict[str, float] | None
     rounding: Rounding
+    to: float | dict[str, float] | None = None
+    schedule: str = "exponential"
+    data: DataChoice | None = None
+    stop: tuple[str, ...] = ()
+
+    def share(self, number: int, count: int) -> dict[str, Value]:
+        """What one of ``count`` levels removes or leaves, as it enters a key; ``number`` counts from 1."""
+        if self.to is None:
+            return {} if self.amount is None else {"amount": self.amount, "rounding": self.rounding}
+        left: Value
+        if isinstance(self.to, Mapping):
+            left = {key: densities(self.schedule, goal, count)[number - 1] for key, goal in self.to.items()}
+        else:
+            left = densities(self.schedule, self.to, count)[number - 1]
+        return {"density": left, "rounding": self.rounding}
+
+
+@dataclass(frozen=True)
+class Gradual:
+    """Pruning while a step trains.
+
+    Args:
+        pruning: What is pruned, to which density.
+        begin: The first time.
+        end: When the density is reached.
+        every: From one time to the next.
+    """
+
+    pruning: Pruning
+    begin: Step
+    end: Step
+    every: Step
 
 
 @dataclass(frozen=True)
@@ -63,6 +110,7 @@ class MaskSource:
     levels: int = 1
     over: str | None = None
     join: str | None = None
+    control: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +138,7 @@ class ResolvedStep:
     mask: MaskSource | None = None
     repeat: int = 1
     pruning: Pruning | None = None
+    during: Gradual | None = None
     treatment: Treatment | None = None
     applied: Applied | None = None
     data: DataChoice | None = None
@@ -145,6 +194,7 @@ class Resolver:
             mask=settle("mask", lambda w, p: self._mask(w, arm, p)),
             repeat=settle("repeat", lambda w, p: self._count(w, arm)),
             pruning=settle("prune", lambda w, p: self._pruning(w, arm, p)),
+            during=settle("during", lambda w, p: self._during(w, arm, p)),
             treatment=settle("treat", lambda w, p: self._part(Treatment, w, arm, p)),
             applied=settle("apply", lambda w, p: self._applied(w, arm, p)),
             data=settle("on", lambda w, p: self._data(w, arm, p)),
@@ -224,11 +274,39 @@ class Resolver:
         own = {key: item for key, item in value.items() if key != "like"}
         return {**self._alike(self.let.train[name], arm, [*seen, name]), **own}
 
-    def _pruning(self, spec: PruneSpec | MaskSpec, arm: Arm, place: Place) -> Pruning:
+    def _pruning(self, spec: PruneSpec | MaskSpec | DuringSpec, arm: Arm, place: Place) -> Pruning:
         method = self._method(spec.method, arm, (*place, "method"))
-        return Pruning(method, self._amount(spec.amount, arm, (*place, "amount")), spec.rounding)
+        amount, to = (self._amount(getattr(spec, key), arm, (*place, key)) for key in ("amount", "to"))
+        given = "amount" if amount is not None else "to" if to is not None else None
+        if method.says_how_much and given is not None:
+            raise InputError(f"granularity {method.granularity!r} says how much goes: leave {given!r} out")
+        if given is None and not method.says_how_much:
+            amount = DEFAULT_AMOUNT
+        schedule = scalar_text(self.value(spec.schedule or "exponential", arm))
+        if schedule not in SCHEDULES:
+            raise InputError(unknown("schedule", schedule, SCHEDULES))
+        for goal in to.values() if isinstance(to, Mapping) else [to]:
+            if goal is not None:
+                densities(schedule, goal, 1)
+        if spec.on is not None and not method.reads_data:
+            raise InputError(f"'on': the criterion {method.named!r} reads no data; leave it out")
+        data = self._data(spec.on, arm, (*place, "on")) if spec.on is not None else None
+        stop = spec.stop if isinstance(spec, PruneSpec) else ()
+        return Pruning(method, amount, spec.rounding, to, schedule, data, stop)
 
-    def _amount(self, written: Any, arm: Arm, place: Place) -> float | dict[str, float]:
+    def _during(self, spec: DuringSpec, arm: Arm, place: Place) -> Gradual:
+        pruning = self._pruning(spec, arm, place)
+        if pruning.method.pruned != "zero":
+            raise InputError(
+                f"pruned: {pruning.method.pruned}: weights that training moved cannot be frozen within it"
+            )
+        if spec.every.count == 0:
+            raise InputError(f"'every' must be 1it or more, got {spec.every}")
+        return Gradual(pruning, spec.begin, spec.end, spec.every)
+
+    def _amount(self, written: Any, arm: Arm, place: Place) -> float | dict[str, float] | None:
+        if written is None:
+            return None
         try:
             return _AMOUNT.validate_python(self.value(written, arm))
         except ValidationError as error:
@@ -237,18 +315,42 @@ class Resolver:
             raise ProblemsError(self.document.name, lines) from None
 
     def _mask(self, spec: MaskSpec, arm: Arm, place: Place) -> MaskSource:
-        if spec.control is not None:
-            raise InputError("controls on masks are not available yet; leave 'control' out")
+        control = self._control(spec, arm)
         named = self._selector(spec.score or spec.of or "")
         bound = tuple((f, self._bound(named.step, f, v, arm)) for f, v in sorted(spec.bindings.items()))
         selector = Selector(named.step, named.at, spec.level, bound)
         if spec.over is not None and spec.over not in self.factors:
             raise InputError(unknown("factor", spec.over, self.factors, where="over"))
         if spec.of is not None:
-            return MaskSource(selector, over=spec.over, join=spec.join)
+            return MaskSource(selector, over=spec.over, join=spec.join, control=control)
         if spec.method is None:
             raise InputError("'score' needs 'method': how the scored state is pruned")
-        return MaskSource(selector, self._pruning(spec, arm, place), spec.levels, spec.over, spec.join)
+        pruning = self._pruning(spec, arm, place)
+        if control is not None and CONTROLS[control].touches == "score":
+            pruning = replace(pruning, method=inverted(pruning.method))
+            control = None
+        return MaskSource(selector, pruning, spec.levels, spec.over, spec.join, control)
+
+    def _control(self, spec: MaskSpec, arm: Arm) -> str | None:
+        """A control on masks, on weights or on scores; None where there is none in this arm."""
+        if spec.control is None:
+            return None
+        name = scalar_text(self.value(spec.control, arm))
+        if name == "none":
+            return None
+        names = [known for known, rule in CONTROLS.items() if rule.touches != "data"]
+        if name not in names:
+            hint = (
+                f": it is one of the data, written there as 'corrupt'; here: {', '.join(names)}"
+                if name in CONTROLS
+                else ""
+            )
+            raise InputError(
+                f"control {name!r}{hint}" if hint else unknown("control", name, [*names, "none"])
+            )
+        if CONTROLS[name].touches == "score" and spec.score is None:
+            raise InputError(f"control {name!r} goes with 'score': a mask that exists has no scores to turn")
+        return name
 
     def _applied(self, spec: ApplySpec, arm: Arm, place: Place) -> Applied:
         if spec.over is not None and spec.over not in self.factors:

@@ -9,9 +9,11 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
 from pomona.core.reference import is_reference
-from pomona.core.schema import Fraction, Part
+from pomona.core.schema import Fraction, Part, StepField
+from pomona.core.step import Step
 from pomona.core.streams import STREAMS
 from pomona.graph.retention import check_policy
+from pomona.pruning.stopping import parse_stop
 from pomona.studies.yamltext import scalar_text
 
 MEASURES = {
@@ -48,11 +50,52 @@ class Let(Part):
 
 
 class PruneSpec(Part):
-    """What one level removes: a method, and the share of what remains."""
+    """What one level removes: a method, and the share of what remains, or the density at the last level.
+
+    ``on`` is the data that a criterion reads, by default those of the states that are pruned. ``stop`` ends a
+    lineage: ``val-accuracy < .5``, ``layer-collapse``.
+    """
 
     method: Written
-    amount: Written = 0.2
+    amount: Written = None
+    to: Written = None
+    schedule: Written = None
     rounding: Rounding = "nearest"
+    on: Written = None
+    stop: tuple[str, ...] = ()
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_stop(cls, stop: Any) -> Any:
+        return (stop,) if isinstance(stop, str) else stop
+
+    @field_validator("stop")
+    @classmethod
+    def _stop_rules(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(parse_stop(written)) for written in stop)
+
+    @model_validator(mode="after")
+    def _one_share(self) -> PruneSpec:
+        _check_share(self)
+        return self
+
+
+class DuringSpec(Part):
+    """Pruning while a step trains: to a density, by a schedule, at regular steps from begin to end."""
+
+    method: Written
+    to: Written
+    schedule: Written = "cubic"
+    begin: StepField = Step(0, "it")
+    end: StepField
+    every: StepField
+    rounding: Rounding = "nearest"
+    on: Written = None
+
+    @property
+    def amount(self) -> None:
+        """There is none: a density is reached."""
+        return None
 
 
 class MaskSpec(Part):
@@ -67,8 +110,11 @@ class MaskSpec(Part):
     of: str | None = None
     method: Written = None
     levels: Count = 1
-    amount: Written = 0.2
+    amount: Written = None
+    to: Written = None
+    schedule: Written = None
     rounding: Rounding = "nearest"
+    on: Written = None
     level: Annotated[int, Field(ge=0, strict=True)] | None = None
     over: str | None = None
     join: Literal["all", "any", "majority"] | None = None
@@ -76,6 +122,7 @@ class MaskSpec(Part):
 
     @model_validator(mode="after")
     def _one_source(self) -> MaskSpec:
+        _check_share(self)
         if (self.score is None) == (self.of is None):
             raise InputError(
                 "expected exactly one of 'score' (a state to score) and 'of' (a state with a mask)"
@@ -148,6 +195,7 @@ class StepSpec(Part):
     mask: MaskSpec | None = None
     repeat: Written = 1
     prune: PruneSpec | None = None
+    during: DuringSpec | None = None
     treat: Written = None
     apply: ApplySpec | None = None
     map: dict[str, Literal["fresh"]] | None = None
@@ -170,6 +218,10 @@ class StepSpec(Part):
             raise InputError(
                 "'from' needs 'prune': {method: ..., amount: 20%}, or 'apply': {recipe: 'mine.py:name'}"
             )
+        if self.during is not None and self.train in (None, "none"):
+            raise InputError("'during' needs 'train': the training that it prunes in")
+        if self.during is not None and self.prune is not None:
+            raise InputError("'during' prunes while the step trains, 'prune' before it: give one of them")
         if self.weights is not None and self.mask is None:
             raise InputError("'weights' needs 'mask': where the mask comes from")
         if self.map is not None and self.mask is None:
@@ -341,3 +393,14 @@ class StudySpec(Part):
             if twice:
                 raise InputError(f"factor {name!r} has {', '.join(sorted(twice))} more than once")
         return factors
+
+
+def _check_share(spec: PruneSpec | MaskSpec) -> None:
+    if spec.amount is not None and spec.to is not None:
+        raise InputError(
+            "give 'amount' (of what remains, each level) or 'to' (density at the last level), not both"
+        )
+    if spec.schedule is not None and spec.to is None:
+        raise InputError(
+            "'schedule' says how density falls: it goes with 'to', the density at the last level"
+        )

@@ -1,0 +1,262 @@
+"""The recipes that change masks, and the values of weights under them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomona.core.errors import InputError, StateFailure
+from pomona.core.streams import Stream
+from pomona.graph.jobs import Context, Job, Outcome, Stored
+from pomona.graph.store import Files
+from pomona.pruning.actions import check_pruned, pruned_values
+from pomona.pruning.audit import Audit
+from pomona.pruning.control_evidence import zero_survivors
+from pomona.pruning.controls import random_mask, rearrange
+from pomona.pruning.criterion import NETWORK_EVIDENCE
+from pomona.pruning.evidence import Batch, gather
+from pomona.pruning.layers import kind_of, layer_of, touched
+from pomona.pruning.masks import apply_masks
+from pomona.pruning.method import EXAMPLES, Method
+from pomona.pruning.prune import Gather, Pruned, prune
+from pomona.pruning.stopping import parse_stop
+from pomona.pruning.treatments import Treatment, treat
+from pomona.studies import bench
+from pomona.studies.bench import Tensors
+from pomona.studies.examples import training_part
+from pomona.training.batches import Batches
+from pomona.training.evaluate import evaluate
+
+# What is known of masks and of the values under them, carried along with them.
+CARRIED = ("kept", "granularity", "collapsed", "pruned")
+
+
+def prune_state(job: Job, files: Files, context: Context) -> Outcome:
+    """Smaller masks by scoring the parent's weights; what is pruned is zero, or held at a value."""
+    parent, params = job.states[0], job.params
+    bench.check_sources(job.how)
+    method = Method.model_validate(job.how["method"])
+    weights = bench.weights_of(parent, files)
+    masks, kinds = bench.masks_of(parent, files)
+    _check_stop(job, parent, weights)
+    initial = bench.weights_of(job.states[1], files) if len(job.states) > 1 else None
+    pruned = prune(
+        weights,
+        masks,
+        kinds,
+        method,
+        params.get("amount"),
+        params.get("rounding", "nearest"),
+        density=params.get("density"),
+        evidence=evidence_of(job.how, params, method, weights, kinds, initial),
+        stream=mask_stream(params),
+        folder=Path(job.how["folder"]),
+    )
+    check_audit(masks, pruned)
+    values = None
+    if method.pruned != "zero":
+        values = pruned_values(method.pruned, weights, initial, pruned.masks)
+    after = apply_masks(pruned.weights, pruned.masks, values)
+    check_pruned(after, pruned.masks, method.pruned, initial)
+    facts = mask_facts(parent, pruned.audit)
+    if method.pruned != "zero":
+        facts["pruned"] = method.pruned
+    return masked_state(after, pruned.masks, kinds, files, facts)
+
+
+def treat_state(job: Job, files: Files, context: Context) -> Outcome:
+    """The masks of the first parent, on what the treatment makes of the second one's weights."""
+    masked, target = job.states
+    params = job.params
+    masks, kinds = bench.masks_of(masked, files)
+    treatment = Treatment(name=params["treatment"], fan=params.get("fan", "in"))
+    before, goal = bench.weights_of(masked, files), bench.weights_of(target, files)
+    if masked.recipe == "control":
+        _check_alive(goal, masks)
+    values = None
+    if holds_values(masked):
+        values = {name: before[name].masked_fill(mask, 0) for name, mask in masks.items()}
+
+    def stream(parameter: str) -> Stream:
+        return Stream("treatment", params["seeds"]["treatment"], parameter, params["level"])
+
+    weights = treat(
+        treatment, before, masks, goal, kinds, stream_of=stream if "seeds" in params else None, values=values
+    )
+    output = bench.write_weights(weights, files)
+    return Outcome((output, bench.same_masks(masked, files)), facts=carried(masked))
+
+
+def control_state(job: Job, files: Files, context: Context) -> Outcome:
+    """Other masks with the counts of the parent's, on its weights."""
+    masked, params = job.states[0], job.params
+    masks, kinds = bench.masks_of(masked, files)
+
+    def stream(parameter: str) -> Stream:
+        return Stream("control", params["seeds"]["control"], parameter, params["level"])
+
+    units = masked.facts.get("granularity", {})
+    if params["control"] == "rearrange":
+        found = rearrange(masks, kinds, units, stream)
+    else:
+        found = random_mask(masks, stream)
+        units = dict.fromkeys(units, "weight")
+    # Weights that another mask pruned are gone: the control's mask is for the weights of a dense state.
+    weights = apply_masks(bench.weights_of(masked, files), found.tensors)
+    facts = {"control": asdict(found.evidence), "granularity": units}
+    return masked_state(weights, found.tensors, kinds, files, facts)
+
+
+def evidence_of(
+    how: Mapping[str, Any],
+    params: Mapping[str, Any],
+    method: Method,
+    weights: Mapping[str, Tensor],
+    kinds: Mapping[str, str],
+    initial: Mapping[str, Tensor] | None,
+) -> Gather | None:
+    """What gathers the evidence that a method's criterion reads; None where it reads none."""
+    if not method.needs:
+        return None
+
+    units = units_of(method, kinds)
+    touched_kinds = {name: kinds[name] for name in units}
+
+    def found(names: Collection[str], masks: Mapping[str, Tensor]) -> dict[str, Any]:
+        of_network = [name for name in names if name in NETWORK_EVIDENCE]
+        gathered: dict[str, Any] = {}
+        if of_network:
+            # Layers that the method leaves alone are part of the network, with the weights that they have.
+            now = {name: masks[name] for name in units}
+            network = bench.network(how)
+            gathered |= gather(
+                of_network, network, weights, now, touched_kinds, batch(), granularities=units
+            )
+        if "initial" in names:
+            assert initial is not None
+            gathered["initial"] = {name: initial[name] for name in kinds}
+        return gathered
+
+    def batch() -> Batch:
+        if not method.reads_data:
+            shape = tuple(how["input_shape"])
+            return Batch(torch.ones(1, *shape), torch.zeros(1, dtype=torch.long))
+        data = training_part(how, params)
+        # Of the examples that train, drawn anew at every level; a larger number holds a smaller one.
+        drawn = Stream("mask", params["seeds"]["mask"], "examples", params.get("level"))
+        count = method.examples or EXAMPLES
+        if count > len(data.distinct):
+            raise InputError(f"examples: {count} are asked for, and {len(data.distinct)} train")
+        chosen = data.distinct[drawn.permutation(len(data.distinct))[:count]]
+        inputs, labels = Batches(data.examples, torch.device("cpu")).gather(chosen)
+        return Batch(inputs, labels)
+
+    return found
+
+
+def units_of(method: Method, kinds: Mapping[str, str]) -> dict[str, str]:
+    """The granularity of every parameter that a method touches."""
+    return {
+        name: method.granularity_of(kind_of(kinds[name]), layer_of(name))
+        for name in touched(method.layers, kinds)
+    }
+
+
+def mask_stream(params: Mapping[str, Any]) -> Callable[[str], Stream] | None:
+    """The mask stream of a parameter; None where nothing is drawn."""
+    if "mask" not in params.get("seeds", {}):
+        return None
+    return lambda parameter: Stream("mask", params["seeds"]["mask"], parameter, params.get("level"))
+
+
+def check_audit(before: Mapping[str, Tensor], pruned: Pruned) -> None:
+    """Check that exactly what was asked for is gone, and that nothing is back.
+
+    Raises:
+        StateFailure: It is not so.
+    """
+    for name, mask in pruned.masks.items():
+        if bool((mask & ~before[name]).any()):
+            raise StateFailure("error", f"the new mask of {name} keeps weights that were pruned before")
+    audit = pruned.audit
+    if audit.achieved != audit.requested:
+        raise StateFailure("error", f"{audit.requested} units were to be pruned, {audit.achieved} were")
+
+
+def mask_facts(parent: Stored, audit: Audit) -> dict[str, Any]:
+    """What is kept on record of a prune."""
+    granularities = {layer.parameter: layer.unit for layer in audit.layers if layer.unit}
+    return {
+        "audit": asdict(audit),
+        "collapsed": list(audit.collapsed),
+        "granularity": {**parent.facts.get("granularity", {}), **granularities},
+    }
+
+
+def masked_state(
+    weights: Tensors, masks: Tensors, kinds: Mapping[str, str], files: Files, facts: Mapping[str, Any]
+) -> Outcome:
+    """A state with masks of its own, checked before it counts."""
+    check_weights(weights, masks, "pruned" in facts)
+    counts = {name: [int(mask.sum()), mask.numel()] for name, mask in masks.items()}
+    outputs = (bench.write_weights(weights, files), bench.write_masks(masks, kinds, files))
+    return Outcome(outputs, {**facts, "kept": counts})
+
+
+def carried(masked: Stored) -> dict[str, Any]:
+    """What is known of masks, for a state that has the same ones."""
+    return {key: masked.facts[key] for key in CARRIED if key in masked.facts}
+
+
+def holds_values(masked: Stored) -> bool:
+    """Whether pruned weights of a state are held at values that need not be zero."""
+    return "pruned" in masked.facts
+
+
+def check_weights(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], held: bool = False) -> None:
+    """Before a state counts: what is pruned is zero unless it is held at a value, and no value is NaN.
+
+    Raises:
+        StateFailure: It is not so.
+    """
+    if not held:
+        check_pruned(weights, masks)
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise StateFailure("diverged", f"{name} has values that are not finite")
+
+
+def _check_stop(job: Job, parent: Stored, weights: Tensors) -> None:
+    """Prune no further where a rule of the method says so."""
+    for written in job.params.get("stop", ()):
+        rule = parse_stop(written)
+        if rule.least is None:
+            if parent.facts.get("collapsed"):
+                layers = ", ".join(parent.facts["collapsed"])
+                raise StateFailure("stopped", f"{written}: {layers} keeps no weight")
+            continue
+        data = training_part(job.how, job.params)
+        if len(data.validation) == 0:
+            raise InputError(
+                f"stop: {written!r} is judged on the validation part; give the data validation: 5000"
+            )
+        classes = job.how["classes"]
+        network = bench.network(job.how)
+        found = evaluate(network, weights, data.examples, data.validation, classes, job.device)
+        if found.accuracy < rule.least:
+            raise StateFailure("stopped", f"{written}: it is {found.accuracy:.4f}")
+
+
+def _check_alive(weights: Tensors, masks: Tensors) -> None:
+    dead = sum(zero_survivors(weights, masks).values())
+    if dead:
+        raise StateFailure(
+            "bad input",
+            f"{dead} weights that the control's mask keeps are exactly zero: another mask pruned them; "
+            "take the weights of a dense state, as in weights: dense@0",
+        )

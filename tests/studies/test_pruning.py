@@ -1,0 +1,367 @@
+"""Every part of a prune as a study writes it: run on small networks, judged by the states it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pomona.core.errors import ProblemsError
+from pomona.pruning.criteria import CRITERIA
+from pomona.pruning.schedule import SCHEDULES, densities
+from pomona.pruning.treatments import TREATMENTS
+from pomona.studies.run import Run
+from pomona.studies.study import parse_study
+
+HEAD = """
+study: small
+let:
+  data:
+    clean: {name: digits, validation: 300}
+    labels: {name: digits, validation: 300, corrupt: {labels: 100%}}
+    pixels: {name: digits, validation: 300, corrupt: {pixels: yes, labels: 50%}}
+    half: {name: digits, validation: 300, corrupt: {examples: 50%}}
+  train:
+    short: {optimizer: {sgd: {lr: 0.1, momentum: 0.9, weight_decay: 1e-3}}, batch_size: 100, duration: 12it}
+    late: {like: short, start: 4it}
+steps:
+  dense: {init: {name: fc, options: {hidden: 20-12}}, on: clean, train: short}
+"""
+
+
+class Ran:
+    """A study that was run, and its states by step, arm and level."""
+
+    def __init__(self, steps: str, folder: Path, factors: str = "") -> None:
+        study = parse_study(HEAD + steps + factors, folder=folder)
+        from pomona.graph.store import Store
+
+        self.store = Store(folder / "store")
+        self.run = Run(study, self.store, "cpu")
+        self.results = self.run.execute(0)
+
+    def points(self, step: str, **arm: str) -> list[Any]:
+        return [
+            point
+            for point in self.run.population.points
+            if point.step == step and all(point.arm.get(name) == label for name, label in arm.items())
+        ]
+
+    def weights(self, state: Any) -> dict[str, np.ndarray]:
+        return self.store.weights(state.key)
+
+    def masks(self, state: Any) -> dict[str, np.ndarray]:
+        return self.store.masks(state.key)[0]
+
+    def facts(self, state: Any) -> dict[str, Any]:
+        return self.store.ledger.facts([state.key])[state.key]
+
+    def density(self, state: Any) -> float:
+        masks = self.masks(state).values()
+        return sum(int(mask.sum()) for mask in masks) / sum(mask.size for mask in masks)
+
+
+def assert_zero(ran: Ran, state: Any) -> None:
+    weights = ran.weights(state)
+    for name, mask in ran.masks(state).items():
+        assert not weights[name][~mask].any()
+
+
+PLAIN = [n for n, c in CRITERIA.items() if not c.only and n not in ("norm", "scores")]
+
+
+@pytest.mark.parametrize("criterion", PLAIN)
+def test_every_criterion_prunes_a_study_twice_to_its_counts(criterion, tmp_path):
+    method = f"{{criterion: {criterion}, examples: 40}}" if CRITERIA[criterion].reads_data else criterion
+    method = method if method.startswith("{") else f"{{criterion: {method}}}"
+    ran = Ran(
+        f"  low: {{from: dense, repeat: 2, prune: {{method: {method}, amount: 50%}}, treat: rewind, "
+        "on: clean, train: short}\n",
+        tmp_path,
+    )
+    assert not ran.run.failures
+    dense, first, second = ran.points("low")
+    for layer, mask in ran.masks(dense.state).items():
+        once, twice = ran.masks(first.masked)[layer], ran.masks(second.masked)[layer]
+        assert int(once.sum()) == mask.size - round(0.5 * mask.size)
+        assert int(twice.sum()) == int(once.sum()) - round(0.5 * int(once.sum()))
+        assert not (twice & ~once).any()
+    assert_zero(ran, second.masked)
+    assert_zero(ran, second.state)
+    assert ran.facts(second.masked)["audit"]["requested"] == ran.facts(second.masked)["audit"]["achieved"]
+
+
+def test_criteria_of_the_network_are_the_same_when_they_are_run_again(tmp_path):
+    steps = "  low: {weights: dense@0, mask: {score: dense@0, method: $method, to: 10%}, on: clean, train: short}\n"
+    factors = "factors: {method: [snip, grasp, synflow]}\nreplicates: 2\n"
+    one, other = (Ran(steps, tmp_path / name, factors) for name in ("one", "other"))
+    assert not one.run.failures
+    for a, b in zip(one.points("low"), other.points("low"), strict=True):
+        assert a.state.key == b.state.key
+        assert all(
+            np.array_equal(mask, other.masks(b.state)[name]) for name, mask in one.masks(a.state).items()
+        )
+        total = sum(mask.size for mask in one.masks(a.state).values())
+        assert sum(int(mask.sum()) for mask in one.masks(a.state).values()) == round(0.1 * total)
+    snips = [one.masks(point.state) for point in one.points("low", method="snip")]
+    assert any((snips[0][name] != snips[1][name]).any() for name in snips[0])
+
+
+def test_a_density_is_reached_in_levels_on_each_way_down(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 4, prune: {method: global-unstructured, to: 10%, schedule: $way}, "
+        "on: clean, train: none}\n",
+        tmp_path,
+        "factors: {way: [exponential, cubic, linear]}\n",
+    )
+    for way in SCHEDULES:
+        found = [ran.density(point.masked) for point in ran.points("low", way=way)[1:]]
+        assert found == pytest.approx(densities(way, 0.1, 4), abs=0.001)
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+def test_every_treatment_leaves_what_it_says_under_the_mask(treatment, tmp_path):
+    ran = Ran(
+        f"  low: {{from: dense, repeat: 2, prune: {{method: l1-unstructured, amount: 50%}}, treat: {treatment}, "
+        "on: clean, train: short}\n",
+        tmp_path,
+    )
+    assert not ran.run.failures
+    dense, first, _ = ran.points("low")
+    start, origin, masks = ran.weights(first.start), ran.weights(dense.origin), ran.masks(first.start)
+    assert_zero(ran, first.start)
+    name, mask = "fc1.weight", masks["fc1.weight"]
+    kept, init = start[name][mask], origin[name][mask]
+    if treatment == "rewind":
+        assert np.array_equal(kept, init)
+    elif treatment == "finetune":
+        assert np.array_equal(kept, ran.weights(dense.state)[name][mask])
+    elif treatment == "reinit":
+        assert (kept != init).mean() > 0.99
+        assert np.abs(kept).max() <= np.abs(origin[name]).max() * 1.05
+    elif treatment == "permute-survivors":
+        assert np.array_equal(np.sort(kept), np.sort(init))
+        assert not np.array_equal(kept, init)
+    elif treatment == "sign":
+        assert np.array_equal(kept, np.sign(init))
+    else:
+        assert not np.array_equal(kept, init)
+
+
+def test_reinit_draws_anew_at_every_level_and_replicates_share_nothing(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 2, prune: {method: l1-unstructured}, treat: reinit, on: clean, train: none}\n",
+        tmp_path,
+        "replicates: 2\n",
+    )
+    drawn = [ran.weights(point.start)["fc3.weight"] for point in ran.points("low") if point.level]
+    for i, one in enumerate(drawn):
+        for other in drawn[:i]:
+            both = (one != 0) & (other != 0)
+            assert (one[both] != other[both]).all()
+
+
+@pytest.mark.parametrize("pruned", ["freeze", "freeze-unless-shrunk"])
+def test_frozen_weights_stay_where_they_began_through_training(pruned, tmp_path):
+    ran = Ran(
+        f"  low: {{from: dense, repeat: 2, prune: {{method: {{criterion: large-final, pruned: {pruned}}}, "
+        "amount: 50%}, treat: rewind, on: clean, train: short}\n",
+        tmp_path,
+    )
+    assert not ran.run.failures
+    dense, first, second = ran.points("low")
+    origin = ran.weights(dense.origin)
+    for point in (first, second):
+        for name, mask in ran.masks(point.masked).items():
+            held = ran.weights(point.masked)[name][~mask]
+            began = origin[name][~mask]
+            assert np.array_equal(held[held != 0], began[held != 0])
+            assert pruned == "freeze-unless-shrunk" or np.array_equal(held, began)
+            assert held.any()
+            for state in (point.start, point.state):
+                assert np.array_equal(ran.weights(state)[name][~mask], held)
+    assert "torch" in first.network.engine.text
+
+
+@pytest.mark.parametrize("control", ["rearrange", "random-mask", "shuffle-weights", "reinit", "invert"])
+def test_controls_change_one_thing_and_keep_the_counts(control, tmp_path):
+    ran = Ran(
+        "  check: {weights: dense@0, mask: {score: dense, method: $method, amount: 40%, levels: 2, "
+        "control: $control}, on: clean, train: short}\n",
+        tmp_path,
+        f"factors: {{method: [l1-unstructured, l1-structured], control: [none, {control}]}}\n",
+    )
+    assert not ran.run.failures
+    for method in ("l1-unstructured", "l1-structured"):
+        plain = ran.points("check", method=method, control="none")[-1]
+        other = ran.points("check", method=method, control=control)[-1]
+        masks, controlled = ran.masks(plain.state), ran.masks(other.state)
+        assert {n: int(m.sum()) for n, m in masks.items()} == {n: int(m.sum()) for n, m in controlled.items()}
+        same_mask = all(np.array_equal(masks[name], controlled[name]) for name in masks)
+        assert same_mask == (control in ("shuffle-weights", "reinit"))
+        a, b = ran.weights(plain.start)["fc2.weight"], ran.weights(other.start)["fc2.weight"]
+        assert not np.array_equal(a, b)
+        if control == "rearrange":
+            assert ran.facts(other.masked)["control"]["layers"]
+            columns = controlled["fc1.weight"].any(axis=0)
+            assert method == "l1-unstructured" or controlled["fc1.weight"][:, columns].all()
+
+
+def test_a_controls_mask_on_weights_that_another_mask_pruned_is_a_failure(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 1, prune: {method: l1-unstructured, amount: 50%}, on: clean, train: none}\n"
+        "  check: {weights: low, mask: {of: low, level: 1, control: rearrange}, on: clean, train: none}\n",
+        tmp_path,
+    )
+    (failure,) = ran.run.failures
+    assert "are exactly zero: another mask pruned them" in failure.reason
+
+
+def test_data_controls_touch_the_training_part_of_what_finds_the_mask(tmp_path):
+    ran = Ran(
+        "  scout: {init: {name: fc, options: {hidden: 20-12}}, on: $findset, train: short}\n"
+        "  check: {weights: scout@0, mask: {score: scout, method: l1-unstructured, amount: 50%}, on: clean, "
+        "train: short}\n",
+        tmp_path,
+        "factors: {findset: [clean, labels, pixels, half]}\n",
+    )
+    assert not ran.run.failures
+    facts = {
+        name: ran.facts(ran.points("scout", findset=name)[0].state) for name in ("labels", "pixels", "half")
+    }
+    assert facts["labels"]["corruption"]["labels_drawn"] == facts["labels"]["corruption"]["examples"]
+    assert facts["pixels"]["corruption"]["images_changed"] > 0
+    assert facts["half"]["corruption"]["examples"] == round(facts["half"]["corruption"]["before"] / 2)
+    steps = {ran.facts(point.state)["steps"] for point in ran.points("scout")}
+    assert steps == {12}
+    assert all("corruption" not in ran.facts(point.state) for point in ran.points("check"))
+    clean = ran.points("scout", findset="clean")[0].probes
+    # Test and validation parts are the same ones for all.
+    for name in ("labels", "pixels", "half"):
+        other = ran.points("scout", findset=name)[0].probes
+        for part in ("test", "validation"):
+            assert dict(other[part].params) == dict(clean[part].params)
+
+
+def test_pruning_during_training_ends_at_its_density(tmp_path):
+    ran = Ran(
+        "  gradual: {init: {name: fc, options: {hidden: 20-12}}, on: clean, train: short, "
+        "during: {method: $method, to: 20%, begin: 2it, end: 9it, every: 2it}}\n"
+        "  moment: {weights: gradual@6it, mask: {of: gradual}, train: none}\n",
+        tmp_path,
+        "factors: {method: [global-unstructured, snip, random-unstructured]}\n",
+    )
+    assert not ran.run.failures
+    for point in ran.points("gradual"):
+        assert ran.density(point.state) == pytest.approx(0.2, abs=0.002)
+        assert_zero(ran, point.state)
+        assert point.masked is point.state
+
+
+def test_a_training_that_starts_late_takes_the_steps_that_are_left(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 1, prune: {method: l1-unstructured}, treat: {rewind: 4it}, on: clean, "
+        "train: late}\n",
+        tmp_path,
+    )
+    assert not ran.run.failures
+    _dense, late = ran.points("low")
+    assert ran.facts(late.state)["steps"] == 8
+    assert late.run.work_steps == 8
+
+
+def test_a_lineage_ends_where_its_stop_says(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 6, prune: {method: random-unstructured, amount: 70%, "
+        "stop: ['val-accuracy < .99', layer-collapse]}, on: clean, train: short}\n",
+        tmp_path,
+    )
+    assert {failure.kind for failure in ran.run.failures} == {"stopped"}
+    assert "val-accuracy < 0.99: it is" in ran.run.failures[0].reason
+
+
+@pytest.mark.parametrize("unit", ["channel-in", "channel-out", "kernel", "block-2x3", "2:4"])
+def test_every_granularity_removes_whole_units(unit, tmp_path):
+    amount = "" if unit == "2:4" else ", amount: 30%"
+    ran = Ran(
+        f"  low: {{from: dense, repeat: 2, prune: {{method: {{criterion: magnitude, granularity: {unit}}}{amount}}}, "
+        "on: clean, train: short}\n",
+        tmp_path,
+    )
+    assert not ran.run.failures
+    mask = ran.masks(ran.points("low")[1].state)["fc2.weight"]
+    if unit == "2:4":
+        assert all(mask[:, i : i + 4].sum(axis=1).max() <= 2 for i in range(0, mask.shape[1], 4))
+    elif unit.startswith("channel"):
+        lines = mask if unit == "channel-out" else mask.T
+        assert set(lines.mean(axis=1)) <= {0.0, 1.0}
+    assert ran.facts(ran.points("low")[1].masked)["granularity"]["fc2.weight"] == unit
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("prune: {method: {criterion: snipp}}", "unknown criterion 'snipp'; did you mean 'snip'"),
+        (
+            "prune: {method: {criterion: apoz}}",
+            "the criterion 'apoz' scores channel-in or channel-out, got granu",
+        ),
+        ("prune: {method: snip, to: 10%, amount: 20%}", "give 'amount' .* or 'to' .*, not both"),
+        ("prune: {method: snip, schedule: cubic}", "it goes with 'to', the density at the last level"),
+        ("prune: {method: snip, to: 10%, schedule: cubik}", "unknown schedule 'cubik'; did you mean 'cubic'"),
+        (
+            "prune: {method: l1-unstructured, on: clean}",
+            "the criterion 'magnitude' reads no data; leave it out",
+        ),
+        ("prune: {method: {criterion: magnitude, examples: 10}}", "'magnitude' reads no data; leave it out"),
+        (
+            "prune: {method: {criterion: snip, examples: 5000}}",
+            "examples: 5000 are read by snip, and digits trains",
+        ),
+        (
+            "prune: {method: snip, on: mnist}",
+            "on: its network is made for images and classes as those of digits",
+        ),
+        ("prune: {method: snip, stop: 'accuracy < .5'}", "expected a stop as 'val-accuracy < .5'"),
+        (
+            "prune: {method: {criterion: snip, allocation: erd}}",
+            "unknown allocation 'erd'; did you mean 'erk'",
+        ),
+        (
+            "prune: {method: {criterion: snip, allocation: erk, scope: global}}",
+            "allocation 'erk' says how much each layer keeps, scope 'global' leaves",
+        ),
+        (
+            "prune: {method: {criterion: snip, granularity: '2:4'}, amount: 20%}",
+            "granularity '2:4' says how much goes: leave 'amount' out",
+        ),
+        ("prune: {method: snip, to: 0%}", "expected a target density above 0"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_computed(steps, message):
+    with pytest.raises(ProblemsError, match=message):
+        parse_study(HEAD + f"  low: {{from: dense, repeat: 2, {steps}, on: clean, train: short}}\n")
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("mask: {score: dense, method: snip, control: shuffle}", "unknown control 'shuffle'; did you mean"),
+        ("mask: {score: dense, method: snip, control: random-labels}", "it is one of the data"),
+        ("mask: {of: dense, control: invert}", "goes with 'score'"),
+    ],
+)
+def test_controls_that_cannot_be_are_refused(steps, message):
+    with pytest.raises(ProblemsError, match=message):
+        parse_study(HEAD + f"  check: {{weights: dense@0, {steps}, on: clean, train: short}}\n")
+
+
+def test_during_needs_a_training_that_is_long_enough():
+    text = "  g: {init: {name: fc}, on: clean, train: short, during: {method: snip, to: 10%, end: 99it, every: 2it}}\n"
+    with pytest.raises(ProblemsError, match="there is no step 99it in a training of 12it"):
+        parse_study(HEAD + text)
+    text = "  g: {init: {name: fc}, on: clean, during: {method: snip, to: 10%, end: 9it, every: 2it}}\n"
+    with pytest.raises(ProblemsError, match="'during' needs 'train'"):
+        parse_study(HEAD + text)
