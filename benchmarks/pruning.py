@@ -7,8 +7,8 @@ rise of its peak resident size above what the network itself takes.
 
 global    20 % of the weights of VGG-11 (132.9 million) by magnitude, all layers together: ours with
           ``prune_module`` and ``mask_module``, torch's with ``global_unstructured``.
-rounds    Ten global rounds of 20 % on LeNet, saved: masks that the module holds at the end, and the bytes of the
-          file beside those of the weights alone.
+rounds    Ten global rounds of 20 % on LeNet, saved: masks that are held at the end, and the bytes that are
+          saved for them.
 """
 
 from __future__ import annotations
@@ -61,10 +61,9 @@ def _print(found: dict[str, dict[str, list[dict[str, float]]]]) -> None:
         for figure in sides["ours"][0]:
             ours, torchs = ([run[figure] for run in sides[side]] for side in SIDES)
             ratios = [t / o for o, t in zip(ours, torchs, strict=True)]
-            print(
-                f"  {figure:24} ours {statistics.median(ours):14,.2f}  torch {statistics.median(torchs):14,.2f}  "
-                f"torch / ours {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-            )
+            ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            medians = f"ours {statistics.median(ours):14,.2f}  torch {statistics.median(torchs):14,.2f}"
+            print(f"  {figure:24} {medians}  torch / ours {ratio}")
 
 
 def global_magnitude(side: str) -> dict[str, float]:

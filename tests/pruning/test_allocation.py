@@ -91,9 +91,11 @@ def test_ablations_order_the_layers_as_their_names_say():
     layers = layers_of([((100, 100), "linear")] * 6 + [((10, 100), "linear")])
     for name in ("smart-ratio", "smart-ratio-linear", "smart-ratio-cubic", "smart-ratio-plain"):
         found = realised(name, layers, 0.1)[:-1]
-        assert found == sorted(found, reverse=True) and found[0] > found[-1], name
+        assert found == sorted(found, reverse=True), name
+        assert found[0] > found[-1], name
     ascending = realised("smart-ratio-ascending", layers, 0.1)[:-1]
-    assert ascending == sorted(ascending) and ascending[0] < ascending[-1]
+    assert ascending == sorted(ascending)
+    assert ascending[0] < ascending[-1]
     even = realised("smart-ratio-uniform", layers, 0.1)[:-1]
     assert len(set(even)) == 1
 

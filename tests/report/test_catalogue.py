@@ -21,8 +21,8 @@ from pomona.pruning.method import METHODS, Scope
 from pomona.pruning.schedule import SCHEDULES
 from pomona.pruning.stopping import parse_stop
 from pomona.pruning.treatments import TREATMENTS
-from pomona.report.catalogue import GRANULARITIES, ROUNDINGS as LISTED_ROUNDINGS
-from pomona.report.catalogue import SCOPES, STOPS, names
+from pomona.report.catalogue import GRANULARITIES, SCOPES, STOPS, names
+from pomona.report.catalogue import ROUNDINGS as LISTED_ROUNDINGS
 from pomona.report.methods import document
 from pomona.studies.schema import MEASURES
 from pomona.studies.study import parse_study

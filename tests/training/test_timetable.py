@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomona.core.step import Step
+from pomona.core.streams import Stream
+from pomona.data.splits import epoch_order
 from pomona.training.config import Train
-from pomona.training.timetable import make_timetable
+from pomona.training.timetable import Orders, make_timetable
 
 
 @given(
@@ -45,3 +47,12 @@ def test_timetable_is_of_plain_numbers_whatever_it_is_given():
     table = make_timetable(Train.model_validate(config), 3, 0, [], np.array([4, 2, 4]))
     assert table.prune_at == (2, 4)
     assert all(type(step) is int for step in table.prune_at)
+
+
+def test_a_subset_that_an_epoch_repeats_in_part_is_taken_in_any_epoch():
+    # Ten places an epoch for four images: other ones are there three times in each epoch.
+    stream, images = Stream("order", 0), np.array([3, 5, 8, 9])
+    orders = [epoch_order(images, stream, epoch, length=10) for epoch in range(6)]
+    assert len({tuple(np.sort(order)) for order in orders}) > 1
+    late = Orders(lambda epoch: orders[epoch], orders[0])
+    assert np.array_equal(late[5], orders[5])

@@ -102,6 +102,11 @@ def reached_weights(
 
 
 def trace(module: nn.Module) -> fx.GraphModule:
+    """The operations of a module in order.
+
+    Raises:
+        InputError: Its control flow depends on values.
+    """
     try:
         return fx.symbolic_trace(module)
     except Exception as error:
@@ -112,6 +117,11 @@ def trace(module: nn.Module) -> fx.GraphModule:
 
 
 def run_through(reach: Reach, name: str, input_shape: tuple[int, ...]) -> Any:
+    """What a trace gives for an input that is nonzero everywhere.
+
+    Raises:
+        InputError: An operation is not understood, or the network takes no such input.
+    """
     try:
         return reach.run(torch.ones(1, *input_shape, dtype=torch.float64))
     except InputError:
@@ -137,6 +147,7 @@ def signs_of(module: nn.Module, masks: Mapping[str, NDArray[np.bool_]]) -> dict[
 
 
 def tensors_in(result: Any) -> list[Tensor]:
+    """The tensors of what a network gives, in whatever it packs them."""
     if isinstance(result, Tensor):
         return [result]
     if isinstance(result, Mapping):
@@ -164,18 +175,21 @@ class Reach(fx.Interpreter):
         self.signs = signs
 
     def run_node(self, n: fx.Node) -> Any:
+        """An operation, and of what it gives only whether it is zero."""
         value = super().run_node(n)
         if isinstance(value, Tensor) and n.op in ("call_module", "call_function", "call_method"):
             return _Saturate.apply(value)  # type: ignore[no-untyped-call]
         return value
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A parameter or buffer: whether it is zero."""
         found = super().get_attr(target, args, kwargs)
         if not isinstance(found, Tensor):
             return found
         return self.signs[id(found)] if id(found) in self.signs else (found != 0).double()
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A layer, by what it does to zeros."""
         layer: Any = self.fetch_attr(target)
         x = args[0]
         if isinstance(layer, tuple(WEIGHTED)):
@@ -196,6 +210,7 @@ class Reach(fx.Interpreter):
         raise _not_understood(f"module {target!r} ({type(layer).__name__})")
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A function, by what it does to zeros."""
         tensors = [x for x in args if isinstance(x, Tensor)]
         if not tensors and target in _ADD | _SCALE | _INTEGER | _RUN_FUNCTIONS:
             return super().call_function(target, args, kwargs)
@@ -218,6 +233,7 @@ class Reach(fx.Interpreter):
         raise _not_understood(f"function {getattr(target, '__name__', target)!r}")
 
     def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A method of a tensor, by what it does to zeros."""
         if target in _PASS_METHODS:
             return args[0]
         if target in _RUN_METHODS:

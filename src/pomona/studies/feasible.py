@@ -93,7 +93,11 @@ def unfit(settled: Settled, document: Document, infos: Infos) -> list[str]:
 
 def _training_faults(step: ResolvedStep, infos: Infos) -> Iterator[Fault]:
     train, data = step.train, step.data
-    if train is None or data is None or train.stop is None or train.check is None:
+    if train is None or data is None:
+        return
+    if train.start is not None and _reaches(train.start, _Run(train, data), infos):
+        yield "train", f"start: {train.start} is not before the end of the training at {train.duration}"
+    if train.stop is None or train.check is None:
         return
     if data.validation == 0:
         yield (
@@ -209,11 +213,23 @@ def _late(at: Step | None, run: _Run | None, key: str, what: str, infos: Infos) 
 
 def _is_after(at: Step, run: _Run, infos: Infos) -> bool:
     """Whether a moment lies behind the end of a training; False where that is not known yet."""
+    beyond = _beyond(at, run, infos)
+    return beyond is not None and beyond > 0
+
+
+def _reaches(at: Step, run: _Run, infos: Infos) -> bool:
+    """Whether a moment lies at the end of a training or behind it; False where that is not known yet."""
+    beyond = _beyond(at, run, infos)
+    return beyond is not None and beyond >= 0
+
+
+def _beyond(at: Step, run: _Run, infos: Infos) -> int | None:
+    """How far a moment lies behind the end of a training, in a unit of its own; None where not known yet."""
     end = run.train.duration
     if at.unit == end.unit:
-        return at.count > end.count
+        return at.count - end.count
     info = infos(run.data)
     if info is None:
-        return False
+        return None
     per_epoch = steps_per_epoch(info.train_count - run.data.validation, run.train.batch_size)
-    return at.iterations(per_epoch) > end.iterations(per_epoch)
+    return at.iterations(per_epoch) - end.iterations(per_epoch)

@@ -12,8 +12,8 @@ from pomona.graph.jobs import Context, Job, Outcome, Stored
 from pomona.graph.ledger import Measurement
 from pomona.graph.store import Files
 from pomona.measures.chance import chance_distance
-from pomona.measures.layout import Layout
 from pomona.measures.connectivity import effective_masks
+from pomona.measures.layout import Layout
 from pomona.measures.masks import hamming_distance, jaccard_distance, layerwise
 from pomona.measures.predictions import at_chance, chance_accuracy
 from pomona.measures.weights import weight_stability
