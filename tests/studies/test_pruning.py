@@ -121,6 +121,28 @@ def test_a_density_is_reached_in_levels_on_each_way_down(tmp_path):
         assert found == pytest.approx(densities(way, 0.1, 4), abs=0.001)
 
 
+def test_densities_are_taken_over_from_another_step_level_by_level(tmp_path):
+    ran = Ran(
+        "  ticket: {from: dense, repeat: 2, prune: {method: global-unstructured, amount: 40%}, on: clean, "
+        "train: short}\n"
+        "  same: {from: dense, repeat: 2, prune: {method: random-unstructured, like: ticket}, on: clean, "
+        "train: short}\n"
+        "  once: {weights: dense@0, mask: {score: dense@0, method: snip-here, levels: 2, like: ticket}, "
+        "on: clean, train: none}\n".replace("snip-here", "{criterion: snip, examples: 40}"),
+        tmp_path,
+    )
+    assert not ran.run.failures
+    for level in (1, 2):
+        ticket = ran.masks(ran.points("ticket")[level].masked)
+        others = [
+            ran.masks(ran.points("same")[level].masked),
+            ran.masks(ran.points("once")[level - 1].masked),
+        ]
+        for other in others:
+            assert {n: int(m.sum()) for n, m in other.items()} == {n: int(m.sum()) for n, m in ticket.items()}
+            assert any((other[name] != ticket[name]).any() for name in ticket)
+
+
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_every_treatment_leaves_what_it_says_under_the_mask(treatment, tmp_path):
     ran = Ran(
@@ -338,6 +360,9 @@ def test_every_granularity_removes_whole_units(unit, tmp_path):
             "granularity '2:4' says how much goes: leave 'amount' out",
         ),
         ("prune: {method: snip, to: 0%}", "expected a target density above 0"),
+        ("prune: {method: l1-unstructured, like: dens}", "unknown step 'dens'; did you mean 'dense'"),
+        ("prune: {method: snip, like: dense}", "'like' says what each layer is left: leave scope"),
+        ("prune: {method: l1-unstructured, like: dense, to: 10%}", "leave 'to' out"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_computed(steps, message):

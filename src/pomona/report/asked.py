@@ -181,6 +181,8 @@ def _methods(
 
 def _removed(pruning: Pruning) -> str:
     rounded = ", rounded down" if pruning.rounding == "floor" else ""
+    if pruning.like is not None:
+        return f"to the densities of {pruning.like}{rounded}"
     if pruning.to is not None:
         return f"to {_shares(pruning.to)} of all, {pruning.schedule}{rounded}"
     if pruning.amount is None:

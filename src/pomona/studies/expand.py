@@ -188,7 +188,7 @@ class _Expansion:
         yield point
         for level in range(base.level + 1, base.level + step.repeat + 1):
             share = step.pruning.share(level - base.level, step.repeat)
-            masked = self._pruned(point.state, step.pruning, share, level, point)
+            masked = self._pruned(point.state, step.pruning, share, level, point, arm)
             start = masked
             treatment = step.treatment or Treatment(name="finetune")
             if treatment.needs_target:
@@ -247,14 +247,23 @@ class _Expansion:
         return self.graph.add(self.make.treat(masked, weights, treatment, replicate, level))
 
     def _pruned(
-        self, state: State, pruning: Pruning, share: Mapping[str, Value], level: int, point: Point
+        self, state: State, pruning: Pruning, share: Mapping[str, Value], level: int, point: Point, arm: Arm
     ) -> State:
         """A state of a lineage, pruned once more."""
+        like = self._like(pruning.like, arm, point.replicate, level) if pruning.like else None
         return self.graph.add(
             self.make.prune(
-                state, pruning, share, point.replicate, level, point.origin, point.network, point.data
+                state, pruning, share, point.replicate, level, point.origin, point.network, point.data, like
             )
         )
+
+    def _like(self, step: str, arm: Arm, replicate: int, level: int) -> State:
+        """The state of another step whose densities a level takes: of its level, or the only one."""
+        points = self._find(Selector(step), arm, replicate)
+        found = [point for point in points if point.level == level] or (points if len(points) == 1 else [])
+        if not found:
+            raise InputError(f"like: step {step!r} has no level {level}; it ends at {points[-1].level}")
+        return found[0].masked
 
     def _trained(
         self,
@@ -344,7 +353,7 @@ class _Expansion:
         state = self._moment(points[-1], source.of.at)
         for level in range(1, source.levels + 1):
             share = source.pruning.share(level, source.levels)
-            state = self._pruned(state, source.pruning, share, level, points[-1])
+            state = self._pruned(state, source.pruning, share, level, points[-1], arm)
             yield level, state
 
     def _find(self, selector: Selector, arm: Arm, replicate: int) -> list[Point]:

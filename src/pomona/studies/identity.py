@@ -238,6 +238,7 @@ class Identities:
         origin: State,
         network: Network,
         data: DataChoice | None,
+        like: State | None = None,
     ) -> State:
         """A state with a smaller mask, and its weights zero outside, or held where the method says so.
 
@@ -250,6 +251,7 @@ class Identities:
             origin: The untrained state of its lineage.
             network: What computes it.
             data: The data that it was trained on.
+            like: The state whose densities are taken over.
 
         Raises:
             InputError: The criterion or a stop needs data, and there are none.
@@ -278,7 +280,8 @@ class Identities:
             params["engine"] = engine_record("torch", self.device)
         if streams:
             params["seeds"] = self.seeds(replicate, *streams)
-        parents = (parent.key, origin.key) if method.reads_initial else (parent.key,)
+        parents = (parent.key, *((origin.key,) if method.reads_initial else ()))
+        parents += (like.key,) if like is not None else ()
         settled = self._once("prune how", (method, network, data), lambda: self._how(how))
         return State("prune", VERSIONS["prune"], params, parents, how=settled, cost="prune")
 

@@ -15,6 +15,7 @@ from pomona.core.streams import Stream
 from pomona.graph.jobs import Context, Job, Outcome, Stored
 from pomona.graph.store import Files
 from pomona.pruning.actions import check_pruned, pruned_values
+from pomona.pruning.allocation import densities_of
 from pomona.pruning.audit import Audit
 from pomona.pruning.control_evidence import zero_survivors
 from pomona.pruning.controls import random_mask, rearrange
@@ -29,6 +30,7 @@ from pomona.pruning.treatments import Treatment, treat
 from pomona.studies import bench
 from pomona.studies.bench import Tensors
 from pomona.studies.examples import training_part
+from pomona.studies.resolve import LIKE
 from pomona.training.batches import Batches
 from pomona.training.evaluate import evaluate
 
@@ -44,7 +46,10 @@ def prune_state(job: Job, files: Files, context: Context) -> Outcome:
     weights = bench.weights_of(parent, files)
     masks, kinds = bench.masks_of(parent, files)
     _check_stop(job, parent, weights)
-    initial = bench.weights_of(job.states[1], files) if len(job.states) > 1 else None
+    initial = bench.weights_of(job.states[1], files) if method.reads_initial else None
+    density = params.get("density")
+    if density == LIKE:
+        density = densities_of(bench.masks_of(job.states[-1], files)[0])
     pruned = prune(
         weights,
         masks,
@@ -52,7 +57,7 @@ def prune_state(job: Job, files: Files, context: Context) -> Outcome:
         method,
         params.get("amount"),
         params.get("rounding", "nearest"),
-        density=params.get("density"),
+        density=density,
         evidence=evidence_of(job.how, params, method, weights, kinds, initial),
         stream=mask_stream(params),
         folder=Path(job.how["folder"]),
@@ -134,9 +139,7 @@ def evidence_of(
             # Layers that the method leaves alone are part of the network, with the weights that they have.
             now = {name: masks[name] for name in units}
             network = bench.network(how)
-            gathered |= gather(
-                of_network, network, weights, now, touched_kinds, batch(), granularities=units
-            )
+            gathered |= gather(of_network, network, weights, now, touched_kinds, batch(), granularities=units)
         if "initial" in names:
             assert initial is not None
             gathered["initial"] = {name: initial[name] for name in kinds}

@@ -21,6 +21,9 @@ def builds_on(spec: StepSpec) -> dict[str, str]:
         named["weights"] = spec.weights.partition("@")[0]
     if spec.mask is not None:
         named["mask"] = (spec.mask.score or spec.mask.of or "").partition("@")[0]
+    for part in (spec.prune, spec.mask):
+        if part is not None and part.like is not None:
+            named["like"] = part.like
     return named
 
 

@@ -36,6 +36,7 @@ Factors = Mapping[str, Mapping[str, Any]]
 _PART = TypeVar("_PART", bound=Part)
 _SELECTOR = re.compile(r"^(?P<step>[^@]+)(?:@(?P<at>.+))?$")
 DEFAULT_AMOUNT = 0.2
+LIKE = "like"  # in a key: the densities are those of the mask of the last parent
 _AMOUNT: TypeAdapter[float | dict[str, float]] = TypeAdapter(Amount)
 
 
@@ -52,6 +53,7 @@ class Pruning:
         schedule: How density falls until then.
         data: What a criterion reads; None for the data of the state that is pruned.
         stop: Rules that end a lineage, as they are written.
+        like: Step whose masks say what each layer is left, at equal level, instead of an amount.
     """
 
     method: Method
@@ -61,9 +63,12 @@ class Pruning:
     schedule: str = "exponential"
     data: DataChoice | None = None
     stop: tuple[str, ...] = ()
+    like: str | None = None
 
     def share(self, number: int, count: int) -> dict[str, Value]:
         """What one of ``count`` levels removes or leaves, as it enters a key; ``number`` counts from 1."""
+        if self.like is not None:
+            return {"density": LIKE, "rounding": self.rounding}
         if self.to is None:
             return {} if self.amount is None else {"amount": self.amount, "rounding": self.rounding}
         left: Value
@@ -277,7 +282,7 @@ class Resolver:
     def _pruning(self, spec: PruneSpec | MaskSpec | DuringSpec, arm: Arm, place: Place) -> Pruning:
         method = self._method(spec.method, arm, (*place, "method"))
         amount, to = (self._amount(getattr(spec, key), arm, (*place, key)) for key in ("amount", "to"))
-        given = "amount" if amount is not None else "to" if to is not None else None
+        given = next((key for key in ("amount", "to", "like") if getattr(spec, key) is not None), None)
         if method.says_how_much and given is not None:
             raise InputError(f"granularity {method.granularity!r} says how much goes: leave {given!r} out")
         if given is None and not method.says_how_much:
@@ -292,7 +297,11 @@ class Resolver:
             raise InputError(f"'on': the criterion {method.named!r} reads no data; leave it out")
         data = self._data(spec.on, arm, (*place, "on")) if spec.on is not None else None
         stop = spec.stop if isinstance(spec, PruneSpec) else ()
-        return Pruning(method, amount, spec.rounding, to, schedule, data, stop)
+        if spec.like is not None and spec.like not in self.steps:
+            raise InputError(unknown("step", spec.like, self.steps, where="like"))
+        if spec.like is not None and (method.scope != "layer" or method.allocation is not None):
+            raise InputError("'like' says what each layer is left: leave scope and allocation out")
+        return Pruning(method, amount, spec.rounding, to, schedule, data, stop, spec.like)
 
     def _during(self, spec: DuringSpec, arm: Arm, place: Place) -> Gradual:
         pruning = self._pruning(spec, arm, place)

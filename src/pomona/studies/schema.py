@@ -52,13 +52,15 @@ class Let(Part):
 class PruneSpec(Part):
     """What one level removes: a method, and the share of what remains, or the density at the last level.
 
-    ``on`` is the data that a criterion reads, by default those of the states that are pruned. ``stop`` ends a
-    lineage: ``val-accuracy < .5``, ``layer-collapse``.
+    ``like`` names a step instead: each layer is left the density that it has there, at equal level. ``on`` is
+    the data that a criterion reads, by default those of the states that are pruned. ``stop`` ends a lineage:
+    ``val-accuracy < .5``, ``layer-collapse``.
     """
 
     method: Written
     amount: Written = None
     to: Written = None
+    like: str | None = None
     schedule: Written = None
     rounding: Rounding = "nearest"
     on: Written = None
@@ -97,6 +99,11 @@ class DuringSpec(Part):
         """There is none: a density is reached."""
         return None
 
+    @property
+    def like(self) -> None:
+        """It takes no densities from another step."""
+        return None
+
 
 class MaskSpec(Part):
     """Where a mask comes from: from scoring a state, or from states that have one.
@@ -112,6 +119,7 @@ class MaskSpec(Part):
     levels: Count = 1
     amount: Written = None
     to: Written = None
+    like: str | None = None
     schedule: Written = None
     rounding: Rounding = "nearest"
     on: Written = None
@@ -396,6 +404,9 @@ class StudySpec(Part):
 
 
 def _check_share(spec: PruneSpec | MaskSpec) -> None:
+    given = [key for key in ("amount", "to", "like") if getattr(spec, key) is not None]
+    if "like" in given and len(given) > 1:
+        raise InputError(f"'like' takes the densities of another step: leave {given[0]!r} out")
     if spec.amount is not None and spec.to is not None:
         raise InputError(
             "give 'amount' (of what remains, each level) or 'to' (density at the last level), not both"
