@@ -53,7 +53,7 @@ class Scorer:
             raise InputError(
                 f"the criterion {method.named!r} needs {', '.join(method.needs)}: give evidence="
             )
-        if method.draws and stream is None:
+        if method.rule is not None and method.rule.draws and stream is None:
             raise InputError("random pruning needs the mask stream of the replicate: give stream=")
         if self._user is not None:
             with seeded(_SEED):
