@@ -447,3 +447,19 @@ def test_apply_masks_gives_exact_positive_zeros_and_copies():
 def test_apply_masks_of_an_unknown_parameter_names_the_nearest():
     with pytest.raises(InputError, match="unknown masked parameter 'fc1'; did you mean 'fc2'"):
         apply_masks({"fc2": torch.zeros(1)}, {"fc1": torch.ones(1, dtype=torch.bool)})
+
+
+def test_a_density_leaves_a_layer_of_one_channel_its_channel():
+    chosen = METHODS["l1-structured"]
+    found = prune(lenet_weights(), {}, KINDS, chosen, density=0.2)
+    assert found.masks["conv1.weight"].all()
+    assert not prune(lenet_weights(), {}, KINDS, chosen, density=0.0).masks["conv1.weight"].any()
+
+
+def test_an_allocation_over_other_masks_takes_no_more_than_asked():
+    weights = {"a": normal((10, 10)), "b": normal((20, 20))}
+    masks = {"a": torch.zeros(10, 10, dtype=torch.bool)}
+    masks["a"][0] = True
+    kinds = {"a": "linear", "b": "linear"}
+    found = prune(weights, masks, kinds, method(criterion="magnitude", allocation="erk"), 0.1)
+    assert found.audit.requested == found.audit.achieved == round(0.1 * 410)

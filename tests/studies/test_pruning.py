@@ -7,13 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from pomona.core.errors import ProblemsError
+from pomona.core.errors import PomonaError, ProblemsError
+from pomona.core.streams import Stream
+from pomona.data.splits import split
+from pomona.models.build import build
 from pomona.pruning.criteria import CRITERIA
-from pomona.pruning.schedule import SCHEDULES, densities
+from pomona.pruning.schedule import SCHEDULES, densities, density_at
 from pomona.pruning.treatments import TREATMENTS
+from pomona.studies import pruned as pruned_recipes
+from pomona.studies.examples import training_part
+from pomona.studies.expand import expand
 from pomona.studies.run import Run
 from pomona.studies.study import parse_study
+from pomona.training.batches import Batches
 
 HEAD = """
 study: small
@@ -238,7 +247,237 @@ def test_a_controls_mask_on_weights_that_another_mask_pruned_is_a_failure(tmp_pa
         tmp_path,
     )
     (failure,) = ran.run.failures
-    assert "are exactly zero: another mask pruned them" in failure.reason
+    assert "weights that the mask keeps were pruned by another mask, first in fc1.weight" in failure.reason
+
+
+def test_weights_under_a_mask_that_keeps_what_theirs_pruned_are_a_failure(tmp_path):
+    ran = Ran(
+        "  a: {from: dense, repeat: 1, prune: {method: l1-unstructured, amount: 50%}, on: clean, train: none}\n"
+        "  b: {from: dense, repeat: 1, prune: {method: random-unstructured, amount: 50%}, on: clean, train: none}\n"
+        "  mixed: {weights: a, mask: {of: b, level: 1}, on: clean, train: none}\n"
+        "  moved: {weights: a, mask: {of: b, level: 1}, map: {head: fresh}, on: clean, train: none}\n"
+        "  same: {weights: a, mask: {of: a, level: 1}, on: clean, train: none}\n",
+        tmp_path,
+    )
+    assert [failure.label.split()[0] for failure in ran.run.failures] == ["mixed", "moved"]
+    assert all("were pruned by another mask" in failure.reason for failure in ran.run.failures)
+
+
+def test_a_criterion_reads_images_that_train_and_others_at_each_level(tmp_path, monkeypatch):
+    read: list[np.ndarray] = []
+    gather = Batches.gather
+    monkeypatch.setattr(
+        pruned_recipes.Batches, "gather", lambda self, indices: read.append(indices) or gather(self, indices)
+    )
+    ran = Ran(
+        "  low: {weights: dense@0, mask: {score: dense@0, method: {criterion: snip, examples: 60}, levels: 2}, "
+        "on: clean, train: none}\n",
+        tmp_path,
+    )
+    assert not ran.run.failures
+    scored = [indices for indices in read if len(indices) == 60]
+    held_back = set(split(1797 - 360, 300, Stream("split", 0))[1])
+    assert len(scored) == 2
+    assert all(len(set(indices)) == 60 and not held_back & set(indices) for indices in scored)
+    assert set(scored[0]) != set(scored[1])
+
+
+def test_a_stop_is_judged_on_the_images_held_back_from_training(tmp_path, monkeypatch):
+    judged: list[np.ndarray] = []
+    evaluate = pruned_recipes.evaluate
+
+    def recorded(module, weights, examples, indices, classes):
+        judged.append(indices)
+        return evaluate(module, weights, examples, indices, classes)
+
+    monkeypatch.setattr(pruned_recipes, "evaluate", recorded)
+    Ran(
+        "  low: {from: dense, repeat: 1, prune: {method: {criterion: snip, examples: 40}, "
+        "stop: val-accuracy < 1%}, on: clean, train: none}\n",
+        tmp_path,
+    )
+    assert np.array_equal(judged[0], split(1797 - 360, 300, Stream("split", 0))[1])
+
+
+def test_level_one_reads_the_data_of_the_state_that_is_pruned():
+    steps = (
+        "  scout: {init: {name: fc, options: {hidden: 20-12}}, on: $findset, train: short}\n"
+        "  low: {from: scout, repeat: 2, prune: {method: {criterion: snip, examples: 40}}, on: clean, train: short}\n"
+    )
+    points = expand(parse_study(HEAD + steps + "factors: {findset: [clean, labels]}\n")).points
+    for level, same in ((1, False), (2, True)):
+        data = [
+            dict(graph_of(point)["data"]) for point in points if point.step == "low" and point.level == level
+        ]
+        assert (data[0] == data[1]) == same
+
+
+def graph_of(point: Any) -> dict[str, Any]:
+    return dict(point.masked.params)
+
+
+def test_criteria_compare_with_what_the_survivors_began_at(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 2, prune: {method: {criterion: movement}, amount: 50%}, treat: reinit, "
+        "on: clean, train: short}\n",
+        tmp_path,
+    )
+    _, first, second = ran.points("low")
+    began, ended = ran.weights(first.start), ran.weights(first.state)
+    for name, mask in ran.masks(first.state).items():
+        moved = np.abs(ended[name] - began[name])[mask]
+        kept = ran.masks(second.masked)[name][mask]
+        assert moved[kept].min() >= moved[~kept].max()
+
+
+def test_random_masks_of_other_declarations_are_independent(tmp_path):
+    ran = Ran(
+        "  low: {weights: dense@0, mask: {score: dense@0, method: $method, to: 30%}, on: clean, train: none}\n"
+        "  plain: {weights: dense@0, mask: {score: dense@0, method: random-unstructured, amount: 70%}, "
+        "on: clean, train: none}\n",
+        tmp_path,
+        "factors: {method: [random-erk, random-unstructured]}\n",
+    )
+    masks = [ran.masks(point.state)["fc1.weight"] for point in (*ran.points("low"), *ran.points("plain"))]
+    for i, one in enumerate(masks):
+        for other in masks[:i]:
+            expected = one.mean() * other.mean()
+            assert abs((one & other).mean() - expected) < 4 * np.sqrt(expected / one.size)
+
+
+def test_controls_of_weights_and_scores_leave_evidence(tmp_path):
+    ran = Ran(
+        "  check: {weights: dense@0, mask: {score: dense, method: l1-unstructured, amount: 40%, "
+        "control: $control}, on: clean, train: none}\n",
+        tmp_path,
+        "factors: {control: [shuffle-weights, reinit, invert, rearrange]}\n",
+    )
+    assert not ran.run.failures
+    for point in ran.points("check"):
+        control = point.arm["control"]
+        state = point.masked if control in ("invert", "rearrange") else point.start
+        found = ran.facts(state)["control"]
+        assert found["control"] == control
+        assert sum(layer["changed"] for layer in found["layers"]) > 0
+        assert all(layer["kept_before"] == layer["kept_after"] for layer in found["layers"])
+
+
+def test_reinit_at_level_zero_and_of_a_given_start_is_a_new_draw(tmp_path):
+    ran = Ran("", tmp_path / "first")
+    start = ran.points("dense")[0].start
+    save_file(
+        {name: torch.from_numpy(a.copy()) for name, a in ran.weights(start).items()},
+        tmp_path / "s.safetensors",
+    )
+    ran = Ran(
+        "  given: {init: {name: fc, options: {hidden: 20-12}, weights: {file: s.safetensors}}, on: clean, train: short}\n"
+        "  gradual: {init: {name: fc, options: {hidden: 20-12}}, on: clean, train: short, "
+        "during: {method: l1-unstructured, to: 20%, end: 9it, every: 3it}}\n"
+        "  a: {weights: gradual@0, mask: {of: gradual, control: reinit}, on: clean, train: none}\n"
+        "  b: {from: given, repeat: 1, prune: {method: l1-unstructured}, treat: reinit, on: clean, train: none}\n",
+        tmp_path,
+    )
+    assert not ran.run.failures
+    for step in ("a", "b"):
+        point = ran.points(step)[-1]
+        origin = ran.weights(ran.points("gradual")[0].start)["fc2.weight"]
+        drawn = ran.weights(point.start)["fc2.weight"]
+        assert (drawn[drawn != 0] != origin[drawn != 0]).all()
+
+
+def test_evidence_of_frozen_networks_is_that_of_the_network_that_runs(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 2, prune: {method: {criterion: snip, examples: 40, pruned: freeze}, "
+        "amount: 60%}, treat: rewind, on: clean, train: short}\n",
+        tmp_path,
+    )
+    _, first, second = ran.points("low")
+    weights = {name: torch.from_numpy(a.copy()) for name, a in ran.weights(first.state).items()}
+    module = build(first.network.choice, (1, 8, 8), 10)
+    module.load_state_dict(weights)
+    examples = training_part(second.masked.how, second.masked.params)
+    drawn = Stream("mask", 0, "examples", 2).permutation(len(examples.distinct))[:40]
+    inputs, labels = Batches(examples.examples, torch.device("cpu")).gather(examples.distinct[drawn])
+    torch.nn.functional.cross_entropy(module(inputs), labels).backward()
+    for name, parameter in module.named_parameters():
+        if name not in ran.masks(second.masked):
+            continue
+        before, after = ran.masks(first.masked)[name], ran.masks(second.masked)[name]
+        score = (parameter * parameter.grad).abs().detach().numpy()
+        gone = before & ~after
+        assert score[after].min() >= score[gone].max() - 1e-9
+
+
+@pytest.mark.parametrize("schedule", ["cubic", "linear"])
+def test_during_follows_its_schedule_from_begin_to_end(schedule, tmp_path):
+    ran = Ran(
+        "  gradual: {init: {name: fc, options: {hidden: 20-12}}, on: clean, train: short, during: {method: "
+        f"global-unstructured, to: 10%, schedule: {schedule}, begin: 2it, end: 10it, every: 2it}}}}\n"
+        + "".join(
+            f"  at{k}: {{weights: gradual@{k}it, mask: {{score: gradual@{k}it, method: l1-unstructured, amount: 0%}}, "
+            "on: clean, train: none}\n"
+            for k in (2, 5, 7, 9, 11)
+        ),
+        tmp_path,
+    )
+    assert not ran.run.failures
+    # A moment is taken before what is pruned at it: at 5it two prunings are done (begin keeps all).
+    for k, last in ((2, 2), (5, 4), (7, 6), (9, 8), (11, 10)):
+        wanted = density_at(schedule, 0.1, (last - 2) / 8)
+        assert ran.density(ran.points(f"at{k}")[0].masked) == pytest.approx(wanted, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (
+            "  low: {weights: dense@0, mask: {score: dense, method: {criterion: magnitude, pruned: freeze}, "
+            "control: rearrange}, on: clean, train: short}\n",
+            "a control of masks moves masks of which pruned weights are held",
+        ),
+        (
+            "  low: {from: dense, repeat: 2, prune: {method: {criterion: magnitude, pruned: freeze}}, treat: sign, "
+            "on: clean, train: short}\n",
+            "sign gives the survivors other initial values",
+        ),
+        (
+            "  low: {weights: dense@0, mask: {score: dense, method: snip, control: shuffle-weights}, "
+            "map: {head: fresh}, on: clean, train: short}\n",
+            "'map' and the control 'shuffle-weights' do not go together",
+        ),
+        (
+            "  low: {weights: dense@0, mask: {of: dense, amount: 10%}, on: clean, train: short}\n",
+            "'amount' goes with 'score'",
+        ),
+        ("  low: {init: {name: fc}, repeat: 5, on: clean, train: short}\n", "'repeat' goes with 'prune'"),
+        (
+            "  low: {init: {name: fc}, on: clean, train: short, during: {method: {criterion: movement}, to: 10%, "
+            "end: 9it, every: 2it}}\n",
+            "compares with the untrained weights",
+        ),
+        (
+            "  low: {init: {name: fc}, on: clean, train: short, during: {method: {criterion: obs}, to: 10%, "
+            "end: 9it, every: 2it}}\n",
+            "moves the surviving weights",
+        ),
+        (
+            "  low: {init: {name: fc}, on: clean, train: late, during: {method: l1-unstructured, to: 10%, "
+            "begin: 2it, end: 9it, every: 2it}}\n",
+            "begin: 2it lies before start: 4it",
+        ),
+        (
+            "  low: {from: dense, repeat: 1, prune: {method: snip, on: digits}, on: clean, train: short}\n",
+            "the criterion would read what is held back",
+        ),
+        (
+            "  low: {from: dense, repeat: 1, prune: {method: {criterion: obs, rounds: 2}}, on: clean, train: short}\n",
+            "rounds: obs moves the surviving weights",
+        ),
+    ],
+)
+def test_combinations_that_cannot_be_are_said_before_anything_is_computed(steps, message):
+    with pytest.raises(PomonaError, match=message):
+        expand(parse_study(HEAD + steps))
 
 
 def test_data_controls_touch_the_training_part_of_what_finds_the_mask(tmp_path):
@@ -390,3 +629,39 @@ def test_during_needs_a_training_that_is_long_enough():
     text = "  g: {init: {name: fc}, on: clean, during: {method: snip, to: 10%, end: 9it, every: 2it}}\n"
     with pytest.raises(ProblemsError, match="'during' needs 'train'"):
         parse_study(HEAD + text)
+
+
+def test_output_channels_leave_the_classes_alone_unless_their_layer_is_named(tmp_path):
+    ran = Ran(
+        "  low: {from: dense, repeat: 1, prune: {method: {criterion: magnitude, granularity: channel-out, "
+        "layers: $layers}, amount: 50%}, on: clean, train: none}\n",
+        tmp_path,
+        "factors: {layers: [all, linear, fc3]}\n",
+    )
+    for point in ran.points("low"):
+        if point.level:
+            kept = ran.masks(point.masked)["fc3.weight"].any(axis=1).sum()
+            assert kept == (5 if point.arm["layers"] == "fc3" else 10)
+
+
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        ("{method: l1-unstructured, amount: {con: 10%, linear: 20%}}", "unknown layer 'con'"),
+        ("{method: l1-unstructured, amount: {conv: 10%, linear: 20%}}", "unknown layer 'conv'"),
+        ("{method: l1-unstructured, amount: {fc1: 10%}}", "nothing is given for layer 'fc2'"),
+        ("{method: {criterion: magnitude, layers: fc9}}", "unknown layer 'fc9'; did you mean"),
+        (
+            "{method: global-unstructured, amount: {fc1: 10%, default: 20%}}",
+            "takes one fraction, got 0.1, 0.2",
+        ),
+        (
+            "{method: {criterion: magnitude, granularity: {conv: weight}}}",
+            "says nothing about layers of kind 'linear'",
+        ),
+    ],
+)
+def test_layers_that_the_network_has_not_are_said_before_anything_is_computed(prune, message):
+    text = HEAD + f"  low: {{from: dense, repeat: 2, prune: {prune}, on: clean, train: short}}\n"
+    with pytest.raises(PomonaError, match=message):
+        expand(parse_study(text))

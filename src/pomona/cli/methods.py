@@ -25,18 +25,20 @@ def add(app: typer.Typer) -> None:
 
 def methods(name: NameArgument = None, markdown: MarkdownOption = False) -> None:
     """List methods, criteria, granularities, allocations, schedules, treatments, controls and measures."""
-    from pomona.core.errors import InputError, unknown
+    from pomona.core.errors import InputError, nearest
     from pomona.report.catalogue import find, names, sections
 
     if name is not None:
         found = find(name)
         if not found:
-            raise InputError(unknown("method", name, names(), where="the catalogue"))
+            close = nearest(name, names())
+            hint = f"; did you mean {close!r}?" if close else ""
+            raise InputError(f"the catalogue has no {name!r}{hint} All names: pomona methods")
         for section, entry in found:
             typer.echo(f"{entry.name} ({section.title.partition(':')[0].lower()})\n  {entry.formula}")
             for label, text in entry.facts:
                 typer.echo(f"  {label}: {text}")
-            typer.echo(f"  written: {section.written}")
+            typer.echo(f"  written: {section.form.replace('NAME', entry.name)}")
         return
     if markdown:
         from pomona.report.methods import document

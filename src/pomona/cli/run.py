@@ -89,7 +89,8 @@ def run(
         typer.echo(f"report: {_short(page)}")
         for failure in prepared.failures[:10]:
             blocked = f", and {failure.blocked} descending from it" if failure.blocked else ""
-            typer.echo(f"failed ({failure.kind}): {failure.label}{blocked}: {failure.reason}", err=True)
+            what = "stopped by its rule" if failure.kind == "stopped" else f"failed ({failure.kind})"
+            typer.echo(f"{what}: {failure.label}{blocked}: {failure.reason}", err=True)
         stopped = [failure for failure in prepared.failures if failure.kind == "stopped"]
         if stopped and len(stopped) == len(prepared.failures):
             typer.echo(f"{len(stopped)} lineages stopped where their rule says so", err=True)

@@ -65,7 +65,7 @@ class Store:
         self.close()
 
     def find(self, prefix: str) -> str:
-        """The key of the one state that begins with a prefix.
+        """The key of the one state that begins with a prefix, or that alone has it as a tag.
 
         Raises:
             InputError: None does, or several do (names the first few).
@@ -77,9 +77,18 @@ class Store:
         if len(rows) == 1:
             return str(rows[0]["key"])
         if not rows:
-            raise InputError(f"no state in {self.folder} has a key that begins with {prefix!r}")
+            return self._tagged(prefix)
         shown = ", ".join(f"{row['key'][: max(12, len(prefix) + 4)]} ({row['recipe']})" for row in rows)
         raise InputError(f"several states have a key that begins with {prefix!r}: {shown}; give more of it")
+
+    def _tagged(self, tag: str) -> str:
+        rows = self.ledger.rows("SELECT state FROM tags WHERE tag = ? ORDER BY state", [tag])
+        if len(rows) == 1:
+            return str(rows[0]["state"])
+        if not rows:
+            raise InputError(f"no state in {self.folder} has a key that begins with {tag!r}, or it as a tag")
+        shown = ", ".join(str(row["state"])[:12] for row in rows[:3])
+        raise InputError(f"{len(rows)} states have the tag {tag!r}: {shown}; give the key of one")
 
     def states(self, query: Query | str | None = None) -> States:
         """The states that a query finds, or all. Nothing is read until it is asked for.

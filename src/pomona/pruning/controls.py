@@ -193,7 +193,7 @@ CONTROLS: dict[str, Control] = {
         name="rearrange",
         touches="mask",
         random=True,
-        formula="the mask's units (channels of what was pruned by channels, else weights) permuted by layer",
+        formula="the mask's units (channels, blocks; weights of what was not pruned by larger ones) permuted",
         source="Su et al. 2020, arXiv:2009.11094; Frankle et al. 2021, arXiv:2009.08576",
     ),
     "random-mask": Control(

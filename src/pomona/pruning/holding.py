@@ -10,27 +10,32 @@ import torch
 from torch import Tensor, nn
 
 from pomona.core.errors import InputError, unknown
+from pomona.pruning.prune import Pruned
 
 # Where a module keeps its hold: an attribute that is no tensor, so that no state_dict has it.
 _PLACE = "_pomona_hold"
 
 
 def mask_module(
-    module: nn.Module, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None
+    module: nn.Module,
+    masks: Mapping[str, Tensor] | Pruned,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Make pruned weights exactly zero, in place. Parameters, names and their order stay what they are.
 
     Args:
         module: Its values are changed; both names of a tied parameter, since they are one.
-        masks: Bool, True = kept, by parameter name.
+        masks: What ``prune_module`` gave, or its masks alone: bool, True = kept, by parameter name.
         weights: New values of the survivors, where a criterion moves them (``Pruned.weights`` of ``obs``).
 
     Raises:
         InputError: A mask is of no parameter, or has another shape or type. Nothing is changed then.
     """
-    pruned = _pruned(module, masks)
+    if isinstance(masks, Pruned):
+        weights = masks.weights
+    kept = masks.masks if isinstance(masks, Pruned) else masks
     with torch.no_grad():
-        for name, (parameter, where) in pruned.items():
+        for name, (parameter, where) in _pruned(module, kept).items():
             if weights is not None and name in weights:
                 parameter.copy_(weights[name])
             parameter.masked_fill_(where, 0)

@@ -98,7 +98,8 @@ class Method(Part):
         if not isinstance(given, str):
             return given
         if given not in METHODS:
-            raise InputError(unknown("pruning method", given, METHODS))
+            hint = f"; the criterion is written {{criterion: {given}}}" if given in CRITERIA else ""
+            raise InputError(f"{unknown('pruning method', given, METHODS)}{hint}")
         return dict(METHODS[given])
 
     @classmethod
@@ -138,7 +139,7 @@ class Method(Part):
     def _check_allocation(cls, given: object) -> object:
         if given is not None and (not isinstance(given, str) or given not in ALLOCATIONS):
             raise InputError(unknown("allocation", given, ALLOCATIONS))
-        return None if given == "uniform" else given
+        return given
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -162,6 +163,15 @@ class Method(Part):
             raise InputError(
                 f"allocation {self.allocation!r} says how much each layer keeps, scope {self.scope!r} leaves "
                 "that to the ranking: give one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_rounds(self) -> Method:
+        if self.rounds > 1 and self.rule is not None and self.rule.update is not None:
+            raise InputError(
+                f"rounds: {self.named} moves the surviving weights, and a round scores them as they were; "
+                "prune in levels instead"
             )
         return self
 
@@ -249,14 +259,19 @@ class Method(Part):
         """The same form for every way of writing the same method."""
         found = super().identity()
         found["layers"] = sorted(set(self.layers)) if ALL not in self.layers else [ALL]
+        if "channel-out" in self._units():
+            found["last_layer"] = "if named"  # by output channels it is left alone otherwise
         if self.reads_data:
             found["examples"] = self.examples or EXAMPLES
         units = self._units()
+        single = all(parse_unit(unit).members_are_units for unit in units)
         if self.criterion == "large-final":
             found["criterion"] = "magnitude"
-        if units == {"weight"} and isinstance(self.criterion, Norm):
+        if self.allocation == "uniform":
+            del found["allocation"]  # what scope layer does anyway
+        if single and isinstance(self.criterion, Norm):
             found["criterion"] = "magnitude"
-        if units != {"weight"} and found["criterion"] == "magnitude":
+        if not single and found["criterion"] == "magnitude":
             found["criterion"] = Norm(norm=1).identity()
         if (
             isinstance(self.granularity, dict)

@@ -21,6 +21,7 @@ from pomona.pruning.kinds import layer_kinds
 from pomona.pruning.layers import kind_of, touched
 from pomona.pruning.masks import apply_masks
 from pomona.pruning.method import METHODS, Method, parse_amount
+from pomona.pruning.pools import touched_by
 from pomona.pruning.prune import Gather, Pruned, prune
 from pomona.pruning.scoring import Evidence
 
@@ -200,7 +201,7 @@ def _gather(
     loss: Loss | None,
 ) -> Gather:
     """What ``prune`` asks for evidence: of the layers that the method touches."""
-    names = touched(method.layers, kinds)
+    names = touched_by(method, kinds)
     units = {name: method.granularity_of(kind_of(kinds[name]), where=name) for name in names}
 
     def gathered(evidence: Collection[str], masks: Mapping[str, Tensor]) -> Evidence:
@@ -209,6 +210,10 @@ def _gather(
             found["initial"] = _initial(initial, kinds)
         wanted = [name for name in evidence if name != "initial"]
         if wanted:
+            if batch is not None and not isinstance(batch, (Batch, tuple, list)):
+                raise InputError(
+                    f"batch: expected a pair of tensors (inputs, targets), got {type(batch).__name__}"
+                )
             if batch is None:
                 raise InputError(
                     f"the criterion {method.named!r} needs examples: give batch=(inputs, targets)"

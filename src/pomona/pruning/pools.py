@@ -10,11 +10,13 @@ from pomona.core.errors import InputError
 from pomona.pruning.allocation import Layer, allocate
 from pomona.pruning.counts import Rounding, kept, units
 from pomona.pruning.granularity import Unit, groups_of_inputs, kept_units, parse_unit
-from pomona.pruning.layers import fractions, kind_of, layer_of, touched
+from pomona.pruning.layers import ALL, KINDS, fractions, kind_of, layer_of, touched
 from pomona.pruning.method import Method
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_ONE_DENSITY = "allocation {!r} divides one density between the layers, got one for each"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,50 @@ class Pool:
         return max(self.left, round(between))
 
 
+def touched_by(method: Method, kinds: Mapping[str, str]) -> list[str]:
+    """The parameters that a method touches, in network order.
+
+    The outputs of the last layer are the classes: by output channels it is pruned only where it is named.
+
+    Raises:
+        InputError: A name, pattern or kind matches no layer, or a layer has no granularity.
+    """
+    names = touched(method.layers, kinds)
+    if names and len(kinds) > 1 and {*method.layers} <= {ALL, *KINDS}:
+        last = list(kinds)[-1]
+        if names[-1] == last and method.granularity_of(kind_of(kinds[last]), layer_of(last)) == "channel-out":
+            return names[:-1]
+    return names
+
+
+def check_names(
+    method: Method, shares: Sequence[float | Mapping[str, float] | None], kinds: Mapping[str, str]
+) -> None:
+    """Check that a method and its amounts fit a network, by the names and kinds of its layers alone.
+
+    Args:
+        method: The method.
+        shares: Amounts or densities, each one number or one by layer.
+        kinds: Every prunable parameter and its kind, in network order.
+
+    Raises:
+        InputError: A key matches no layer, a layer has no amount or granularity, or a pool has several.
+    """
+    names = touched_by(method, kinds)
+    units = {name: parse_unit(method.granularity_of(kind_of(kinds[name]), layer_of(name))) for name in names}
+    targets = [Target(name, kinds[name], units[name], (), 0, 0) for name in names]
+    rest = [target for target in targets if target.unit.form != "n:m"]
+    for share in shares:
+        if share is None or not rest:
+            continue
+        written = fractions(share, kinds)
+        found = {target.name: _given(written[target.name], target) for target in rest}
+        if method.allocation not in (None, "uniform") and len(set(found.values())) > 1:
+            raise InputError(_ONE_DENSITY.format(method.allocation))
+        for group in _ranked_together(rest, method):
+            _one_share(group, found, method)
+
+
 def make_pools(
     masks: Mapping[str, Tensor],
     kinds: Mapping[str, str],
@@ -87,7 +133,7 @@ def make_pools(
     """
     if amount is not None and density is not None:
         raise InputError("expected an amount (of what remains) or a density (of everything), got both")
-    targets = [_target(name, masks[name], kinds[name], method) for name in touched(method.layers, kinds)]
+    targets = [_target(name, masks[name], kinds[name], method) for name in touched_by(method, kinds)]
     grouped = [
         Pool((target,), _left_of_groups(target, masks)) for target in targets if target.unit.form == "n:m"
     ]
@@ -99,7 +145,8 @@ def make_pools(
     written = fractions(amount if amount is not None else density or 0.0, kinds)
     shares = {target.name: _given(written[target.name], target) for target in rest}
     whole = density is not None
-    if method.allocation is not None:
+    if method.allocation not in (None, "uniform"):
+        assert method.allocation is not None
         return grouped + _allocated(rest, method.allocation, shares, whole, rounding)
     return grouped + [
         _pool(group, shares, whole, rounding, method) for group in _ranked_together(rest, method)
@@ -127,7 +174,9 @@ def _pool(
     share, alive = _one_share(targets, shares, method), sum(target.alive for target in targets)
     if not whole:
         return Pool(tuple(targets), alive - units(share, alive, rounding))
-    return Pool(tuple(targets), min(alive, units(share, sum(target.total for target in targets), rounding)))
+    left = units(share, sum(target.total for target in targets), rounding)
+    # A layer of one channel is not to vanish for a density of 20 %: as with amounts, it keeps it.
+    return Pool(tuple(targets), min(alive, max(left, 1 if share > 0 else 0)))
 
 
 def _allocated(
@@ -135,17 +184,22 @@ def _allocated(
 ) -> list[Pool]:
     """Each layer by itself, with what the allocation leaves it of the whole network's density."""
     if len(set(shares.values())) > 1:
-        raise InputError(
-            f"allocation {allocation!r} divides one density between the layers, got one for each"
-        )
+        raise InputError(_ONE_DENSITY.format(allocation))
     share = next(iter(shares.values()), 0.0)
     total = sum(target.total for target in targets)
     if not whole:
         alive = sum(target.alive for target in targets)
         share = (alive - units(share, alive, rounding)) / max(1, total)
     layers = [Layer(target.name, target.shape, target.kind, target.total) for target in targets]
-    left = allocate(allocation, layers, share, rounding)
-    return [Pool((target,), min(target.alive, left[target.name])) for target in targets]
+    wanted = allocate(allocation, layers, share, rounding)
+    left = {target.name: min(target.alive, wanted[target.name]) for target in targets}
+    # What a layer has lost already goes to those that have room, front to back: no more go than asked.
+    spare = sum(wanted.values()) - sum(left.values())
+    for target in targets:
+        more = min(spare, target.alive - left[target.name])
+        left[target.name] += more
+        spare -= more
+    return [Pool((target,), left[target.name]) for target in targets]
 
 
 def _left_of_groups(target: Target, masks: Mapping[str, Tensor]) -> int:

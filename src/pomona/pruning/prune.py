@@ -104,7 +104,9 @@ def _cut(
     first = pool.targets[0]
     if first.unit.form == "n:m":
         groups = groups_of_inputs(masks[first.name], first.unit, first.kind).reshape(-1)
-        return [select_groups(scores[0], left[0], groups, first.unit.keep)]
+        numbers = scorer.tie_numbers(pool.targets)
+        drawn = numbers[0]() if numbers is not None else None
+        return [select_groups(scores[0], left[0], groups, first.unit.keep, drawn)]
     count = sum(kept(units) for units in left) - pool.after_round(number, scorer.method.rounds)
     return select_lowest(scores, left, max(0, count), scorer.tie_numbers(pool.targets))
 

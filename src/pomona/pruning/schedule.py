@@ -67,7 +67,8 @@ def density_at(schedule: str, target: float, way: float) -> float:
         raise InputError(
             f"schedule {schedule!r}: expected a target density above 0 and up to 1, got {target!r}"
         )
-    return target if way == 1 else SCHEDULES[schedule].density(target, way)
+    # To twelve digits: the power of another machine may differ in the last bit, and a key must not.
+    return target if way == 1 else float(f"{SCHEDULES[schedule].density(target, way):.12g}")
 
 
 def densities(schedule: str, target: float, levels: int) -> list[float]:

@@ -66,19 +66,23 @@ def select_lowest(
     return [Selection(low | tied, tied) for low, tied in zip(below, ahead, strict=True)]
 
 
-def select_groups(scores: Tensor, remaining: Tensor, groups: Tensor, keep: int) -> Selection:
+def select_groups(
+    scores: Tensor, remaining: Tensor, groups: Tensor, keep: int, numbers: Tensor | None = None
+) -> Selection:
     """Select the lowest scores of each group, so that at most ``keep`` units of it are left.
 
-    Among equal scores of a group the unit with the lowest index goes first.
+    Among equal scores of a group the unit with the lowest index goes first, or the lowest number.
 
     Args:
         scores: As in ``select_lowest``, of one layer.
         remaining: True for the units that are still kept.
         groups: Number of the group that each unit is in. 1-D, int64, from 0 on.
         keep: How many of a group are left at most.
+        numbers: One for each unit, which parts equal scores.
     """
     ranked = scores.double().masked_fill(~remaining, -torch.inf)
-    order = ranked.argsort(stable=True)
+    order = torch.arange(len(ranked)) if numbers is None else numbers.argsort(stable=True)
+    order = order[ranked[order].argsort(stable=True)]
     # What is pruned already is the lowest of its group, even beside a score of -inf.
     order = order[remaining[order].to(torch.uint8).argsort(stable=True)]
     order = order[groups[order].argsort(stable=True)]
@@ -106,8 +110,9 @@ def _ranked(scores: Sequence[Tensor], remaining: Sequence[Tensor], alive: int, r
     A sample says between which two scores it lies almost surely. Then only what lies there is sorted; if the
     sample was wrong, everything is.
     """
-    if alive > 2 * _SAMPLE:
-        low, high = _bracket(scores, remaining, alive, rank)
+    sample = _sample(scores, remaining, alive) if alive > 2 * _SAMPLE else None
+    if sample is not None and len(sample):
+        low, high = _bracket(sample, alive, rank)
         counted = [_around(part, low, high) for part in _parts(scores, remaining)]
         below, at_low = (sum(counts[i] for counts, _ in counted) for i in (0, 1))
         between = torch.cat([found for _, found in counted])
@@ -118,16 +123,18 @@ def _ranked(scores: Sequence[Tensor], remaining: Sequence[Tensor], alive: int, r
     return torch.cat(list(_parts(scores, remaining))).kthvalue(rank).values
 
 
-def _bracket(
-    scores: Sequence[Tensor], remaining: Sequence[Tensor], alive: int, rank: int
-) -> tuple[Tensor, Tensor]:
-    """Two scores of a sample that the score of the rank should lie between."""
+def _sample(scores: Sequence[Tensor], remaining: Sequence[Tensor], alive: int) -> Tensor:
+    """Some of the scores that remain, sorted; none where a pattern of the masks hides all from it."""
     # An odd stride: the powers of two that layers are wide must not be the sample's period.
     stride = max(1, alive // _SAMPLE) | 1
     sample = torch.cat(
         [layer[::stride][left[::stride]] for layer, left in zip(scores, remaining, strict=True)]
     )
-    sample = sample.sort().values
+    return sample.sort().values
+
+
+def _bracket(sample: Tensor, alive: int, rank: int) -> tuple[Tensor, Tensor]:
+    """Two scores of a sample that the score of the rank should lie between."""
     size = len(sample)
     middle, width = int(rank / alive * size), 4 * int(size**0.5) + 4
     return sample[max(0, min(size - 1, middle - width))], sample[max(0, min(size - 1, middle + width))]

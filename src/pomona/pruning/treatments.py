@@ -87,6 +87,11 @@ class Treatment(Part):
         return {"anyOf": [{"type": "string", "enum": list(TREATMENTS)}, rewound, handler(schema)]}
 
     @property
+    def makes_new_values(self) -> bool:
+        """Whether the survivors start at values that no state before had: those are their initial ones."""
+        return self.name not in ("rewind", "finetune")
+
+    @property
     def needs_target(self) -> bool:
         """Whether the weights of another state are consumed, so that it is a parent."""
         return self.rule.needs_target

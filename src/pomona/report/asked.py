@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pomona.data.choice import DataChoice
 from pomona.pruning.treatments import TREATMENTS, Treatment
 from pomona.report.evidence import Evidence
 from pomona.report.numbers import plain, ranges
@@ -94,6 +95,7 @@ def _facts(evidence: Evidence) -> list[Row]:
     for choice, info in evidence.data.items():
         held = f"validation: {choice.validation:,}" if choice.validation else "validation: none"
         pixels = "per-channel standardised" if choice.normalise == "standard" else "pixels from 0 to 1"
+        pixels += _spoilt(choice)
         left = info.train_count - choice.validation
         facts.append(
             (
@@ -118,6 +120,17 @@ def _facts(evidence: Evidence) -> list[Row]:
         ("States", f"{len(graph.states):,} to compute, shared ones counted once: {there}"),
         ("Measured", ", ".join(map(str, study.spec.measure))),
     ]
+
+
+def _spoilt(choice: DataChoice) -> str:
+    """What a control does to the training part."""
+    corrupt = choice.corrupt
+    if corrupt is None:
+        return ""
+    said = [f"{plain(100 * corrupt.labels)} % of the training labels random"] if corrupt.labels else []
+    said += ["pixels of each training image permuted"] if corrupt.pixels else []
+    said += [f"{plain(100 * corrupt.examples)} % of the training images"] if corrupt.examples < 1 else []
+    return f"; control: {', '.join(said)}"
 
 
 def _network(point: Point) -> str:
@@ -147,6 +160,13 @@ def _step(evidence: Evidence, name: str, variants: list[tuple[Mapping[str, str],
         what = f"states of {spec.from_}, pruned and treated level after level"
     else:
         what = "; ".join(f"{key} of {other}" for key, other in builds_on(spec).items())
+    controls = dict.fromkeys(step.mask.control for _, step in variants if step.mask and step.mask.control)
+    scored = [step.mask.pruning.method for _, step in variants if step.mask and step.mask.pruning]
+    controls |= dict.fromkeys("invert" for method in scored if method.inverted)
+    what += f"; control: {', '.join(controls)}" if controls else ""
+    gradual = [step.during for _, step in variants if step.during is not None]
+    times = dict.fromkeys(f"from {g.begin} to {g.end} every {g.every}" for g in gradual)
+    what += f"; pruned while it trains, {' / '.join(times)}" if times else ""
     data = dict.fromkeys(step.data.name for _, step in variants if step.data is not None)
     trained = dict.fromkeys(
         describe_training(step.train) if step.train is not None else "not trained" for _, step in variants

@@ -33,17 +33,24 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """Entries of one kind, and how one of them is written in a study."""
+    """Entries of one kind, how one of them is written in a study (``NAME``), and an example."""
 
     title: str
-    written: str
+    form: str
+    example: str
     entries: tuple[Entry, ...]
+
+    @property
+    def written(self) -> str:
+        """How one of them is written in a study."""
+        return self.form.replace("NAME", self.example)
 
 
 GRANULARITIES = {
     "weight": "single weights",
     "channel-in": "input channels: all weights that read one input",
-    "channel-out": "output channels: all weights of one output; its bias stays",
+    "channel-out": "output channels: all weights of one output; its bias stays. The last layer, whose outputs are "
+    "the classes, is left alone unless `layers` names it",
     "kernel": "kernels: the weights from one input to one output of a convolution",
     "block-4x4": "blocks of outputs x inputs, of any size, with whole kernels; those at the edge are smaller",
     "2:4": "single weights, so that two are left of every four consecutive inputs of an output; any n:m",
@@ -67,35 +74,42 @@ def sections() -> Iterator[Section]:
     """All of it, in the order of a study."""
     yield Section(
         "Methods by name",
-        "prune: {method: l1-structured, amount: 20%}",
+        "prune: {method: NAME, amount: 20%}",
+        "l1-structured",
         tuple(Entry(name, method.describe()) for name, method in METHODS.items()),
     )
     yield Section(
         "Criteria: what is scored; larger is kept",
-        "method: {criterion: snip, scope: global}, or your own: {criterion: 'mine.py:score'}",
+        "method: {criterion: NAME, scope: global}",
+        "snip",
         tuple(map(_criterion, CRITERIA.values())),
     )
-    yield Section("Granularities: the unit that goes", "granularity: channel-in", _plain(GRANULARITIES))
-    yield Section("Scopes: what is ranked together", "scope: global", _plain(SCOPES))
+    yield Section(
+        "Granularities: the unit that goes", "granularity: NAME", "channel-in", _plain(GRANULARITIES)
+    )
+    yield Section("Scopes: what is ranked together", "scope: NAME", "global", _plain(SCOPES))
     yield Section(
         "Allocations: how a density is divided between layers",
-        "method: {criterion: random, allocation: erk}",
+        "method: {criterion: random, allocation: NAME}",
+        "erk",
         tuple(Entry(a.name, a.formula, (("source", a.source),)) for a in ALLOCATIONS.values()),
     )
     yield Section(
         "Schedules: how the density falls to a target",
-        "prune: {method: snip, to: 5%, schedule: cubic}",
+        "prune: {method: snip, to: 5%, schedule: NAME}",
+        "cubic",
         tuple(Entry(s.name, s.formula, (("source", s.source),)) for s in SCHEDULES.values()),
     )
     yield Section(
-        "Rounding rules", "prune: {method: fc-only, amount: 20%, rounding: floor}", _plain(ROUNDINGS)
+        "Rounding rules", "prune: {method: fc-only, amount: 20%, rounding: NAME}", "floor", _plain(ROUNDINGS)
     )
     yield Section(
-        "Stop rules", "prune: {method: snip, amount: 20%, stop: 'val-accuracy < .5'}", _plain(STOPS)
+        "Stop rules", "prune: {method: snip, amount: 20%, stop: 'NAME'}", "val-accuracy < .5", _plain(STOPS)
     )
     yield Section(
         "Treatments of the surviving weights",
-        "treat: rewind, or {rewind: 500it}",
+        "treat: NAME",
+        "rewind",
         tuple(
             Entry(
                 t.name,
@@ -107,18 +121,20 @@ def sections() -> Iterator[Section]:
     )
     yield Section(
         "What pruned weights are",
-        "method: {criterion: large-final, pruned: freeze}",
+        "method: {criterion: large-final, pruned: NAME}",
+        "freeze",
         tuple(Entry(a.name, a.formula, (("holds", a.holds), ("source", a.source))) for a in ACTIONS.values()),
     )
     yield Section(
         "Controls",
-        "mask: {score: dense, method: snip, control: rearrange}",
+        "mask: {score: dense, method: snip, control: NAME}",
+        "rearrange",
         tuple(
             Entry(c.name, c.formula, _facts(("touches", c.touches), ("source", c.source), ("note", c.notes)))
             for c in CONTROLS.values()
         ),
     )
-    yield Section("Measures", "measure: [accuracy, mask-distance]", _plain(MEASURES))
+    yield Section("Measures", "measure: [accuracy, NAME]", "mask-distance", _plain(MEASURES))
 
 
 def find(name: str) -> list[tuple[Section, Entry]]:

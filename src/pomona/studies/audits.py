@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pomona.core.errors import InputError, PomonaError, StateFailure
+from pomona.core.errors import PomonaError, StateFailure
 from pomona.graph.states import StateRecord, States
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.measures.audit import LayerMask, MaskAudit, audit_masks
@@ -105,7 +105,7 @@ def audit(key: str, store: Store | Path | str = DEFAULT_STORE) -> StateAudit:
     if not isinstance(store, Store):
         with Store(store, create=False) as opened:
             return audit(key, opened)
-    full = _meant(store, key)
+    full = store.find(key)
     masks, kinds = store.masks(full)
     state = States.of(store, [full])[0]
     maker, origin = _maker(store, state), _origin(store, state)
@@ -135,19 +135,6 @@ def audit(key: str, store: Store | Path | str = DEFAULT_STORE) -> StateAudit:
         control=maker.facts.get("control") if maker.recipe == "control" else None,
         notes=tuple(notes),
     )
-
-
-def _meant(store: Store, key: str) -> str:
-    try:
-        return store.find(key)
-    except InputError:
-        rows = store.ledger.rows("SELECT state FROM tags WHERE tag = ? ORDER BY state", [key])
-        if len(rows) == 1:
-            return str(rows[0]["state"])
-        if not rows:
-            raise
-    shown = ", ".join(str(row["state"])[:12] for row in rows[:3])
-    raise InputError(f"{len(rows)} states have the tag {key!r}: {shown}; give the key of one")
 
 
 def _maker(store: Store, state: StateRecord) -> StateRecord:

@@ -104,6 +104,8 @@ def _stored(recipe: Recipe, made: object, job: Job, files: Files) -> Outcome:
     output = files.write_weights(checked.weights)
     same = all(np.array_equal(mask, masks[name]) for name, mask in checked.masks.items())
     facts = described(checked, masks, first.facts)
+    if recipe.pruned_value == "frozen":
+        facts["pruned"] = "freeze"
     if same:
         return Outcome((output, bench.same_masks(first, files)), facts)
     return Outcome((output, files.write_masks(checked.masks, kinds)), facts)

@@ -13,6 +13,7 @@ from pomona.data.choice import DataChoice
 from pomona.graph.growth import add_probe, add_state
 from pomona.graph.nodes import Graph, Probe, State
 from pomona.pruning.controls import CONTROLS
+from pomona.pruning.pools import check_names
 from pomona.pruning.treatments import Treatment
 from pomona.studies.engines import Engine, engine_faults
 from pomona.studies.feasible import unfit
@@ -24,6 +25,9 @@ from pomona.studies.study import Study
 
 _REWIND = Treatment(name="rewind")
 _SHUFFLE = Treatment(name="permute-survivors")
+
+# Layers that every network of the catalogue has.
+_EVERYWHERE = frozenset({"all", "linear"})
 
 
 def _fit_for(pruning: Pruning | None, network: Network) -> Network:
@@ -43,6 +47,8 @@ class Point:
         run: Its own training run; None where it was not trained.
         trunk: The training run that began at ``origin``; None where there was none.
         previous: The point one level before in its lineage.
+        first: The state that holds the initial values of its survivors, where that is not ``origin``.
+        held: Whether its pruned weights are held at values that need not be zero.
         probes: What is measured of it alone, by measure (and part of the data).
     """
 
@@ -59,7 +65,14 @@ class Point:
     run: State | None = None
     trunk: State | None = None
     previous: Point | None = None
+    first: State | None = None
+    held: bool = False
     probes: dict[str, Probe] = field(default_factory=dict)
+
+    @property
+    def initial(self) -> State:
+        """The state that holds the initial values of its survivors."""
+        return self.first or self.origin
 
     @property
     def label(self) -> str:
@@ -126,6 +139,7 @@ class _Expansion:
         self.make = Identities(study.document.folder, study.spec.hold, asked, device)
         self.graph = Graph()
         self.points: dict[tuple[str, int, tuple[str, ...]], list[Point]] = {}
+        self._named: dict[tuple[str, int], Pruning] = {}  # were checked; kept, so that no other has their id
         # Again with the device and with users' data sets, which the check of the study does not load.
         settled = study.settled()
         faults = unfit(settled, study.document, self.make.info)
@@ -160,10 +174,12 @@ class _Expansion:
         if step.mask is None:
             yield self._trained(step, arm, replicate, 0, origin, origin, origin, network)
             return
-        network = _fit_for(step.mask.pruning, network)
+        held = self._held(step, step.mask, arm, replicate)
+        network = network.holding if held else network
         for level, masked in self._masks(step.mask, arm, replicate):
-            start = self._under(masked, origin, step, (replicate, level, network))
-            yield self._trained(step, arm, replicate, level, masked, start, origin, network)
+            start, begun = self._under(masked, origin, step, (replicate, level, network), origin)
+            point = self._trained(step, arm, replicate, level, masked, start, begun, network)
+            yield replace(point, held=held)
 
     def _iterated(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
         """Prune, treat and train, level after level. Level 0 is the state that is pruned first."""
@@ -184,20 +200,27 @@ class _Expansion:
             step.data or base.data,
             base.run,
             base.trunk,
+            first=base.first,
+            held=base.held,
         )
         yield point
+        data = base.data  # that the state which is pruned was trained on
         for level in range(base.level + 1, base.level + step.repeat + 1):
             share = step.pruning.share(level - base.level, step.repeat)
-            masked = self._pruned(point.state, step.pruning, share, level, point, arm)
+            masked = self._pruned(point.state, step.pruning, share, level, point, arm, data)
             start = masked
             treatment = step.treatment or Treatment(name="finetune")
+            first = point.first
             if treatment.needs_target:
                 target = self._target(point, treatment, level)
                 start = self.graph.add(self.make.treat(masked, target, treatment, replicate, level))
+                first = start if treatment.makes_new_values else first
+            held = step.pruning.method.pruned != "zero"
             point = self._trained(
                 step, arm, replicate, level, masked, start, base.origin, network, base.trunk, point
             )
-            point = replace(point, data=point.data or base.data)
+            point = replace(point, data=point.data or base.data, first=first, held=held)
+            data = point.data
             yield point
 
     def _applied(self, step: ResolvedStep, applied: Applied, arm: Arm, replicate: int) -> Iterator[Point]:
@@ -225,37 +248,98 @@ class _Expansion:
         assert step.mask is not None
         source = self._find(step.weights, arm, replicate)[-1]
         weights = self._moment(source, step.weights.at)
-        network = _fit_for(step.mask.pruning, source.network)
+        held = self._held(step, step.mask, arm, replicate)
+        network = source.network.holding if held else source.network
         for level, masked in self._masks(step.mask, arm, replicate):
-            start = self._under(masked, weights, step, (replicate, level, network))
-            point = self._trained(
-                step, arm, replicate, level, masked, start, source.origin, network, source.trunk
+            start, origin = self._under(masked, weights, step, (replicate, level, network), source.origin)
+            trunk = source.trunk if origin is source.origin else None
+            point = self._trained(step, arm, replicate, level, masked, start, origin, network, trunk)
+            first = start if step.mask.control == "shuffle-weights" else None
+            yield replace(point, data=point.data or source.data, first=first, held=held)
+
+    def _held(self, step: ResolvedStep, source: MaskSource, arm: Arm, replicate: int) -> bool:
+        """Whether pruned weights under a mask are held at values.
+
+        Raises:
+            InputError: They are, and are to go where their values cannot follow.
+        """
+        if source.pruning is not None:
+            held = source.pruning.method.pruned != "zero"
+        else:
+            first = {source.over: next(iter(self.study.factors[source.over]))} if source.over else {}
+            known = {**arm, **first}
+            held = any(point.held for point in self._find(source.of, known, replicate) if point.level > 0)
+        control = CONTROLS[source.control].touches == "mask" if source.control else False
+        what = "a control of masks" if control else "'join'" if source.join else "'map'" if step.fresh else ""
+        if held and what:
+            raise InputError(
+                f"step {step.name!r}: {what} moves masks of which pruned weights are held at their initial "
+                "values, and these cannot follow; take 'pruned: zero'"
             )
-            yield replace(point, data=point.data or source.data)
+        return held
 
     def _under(
-        self, masked: State, weights: State, step: ResolvedStep, place: tuple[int, int, Network]
-    ) -> State:
-        """The weights of one state under the masks of another, or what a control makes of them."""
+        self,
+        masked: State,
+        weights: State,
+        step: ResolvedStep,
+        place: tuple[int, int, Network],
+        origin: State,
+    ) -> tuple[State, State]:
+        """The weights of one state under the masks of another, or what a control makes of them.
+
+        Returns:
+            The state, and the untrained one that it descends from.
+        """
         replicate, level, network = place
         control = step.mask.control if step.mask is not None else None
-        if control == "reinit":
-            weights = self.graph.add(self.make.init(network, replicate, draw=level))
+        if control is not None and CONTROLS[control].touches == "weights":
+            if step.fresh:
+                raise InputError(f"step {step.name!r}: 'map' and the control {control!r} do not go together")
+            plain = weights
+            if control == "reinit":
+                origin = weights = self.graph.add(self.make.init(network, replicate, draw=level + 1))
+            treatment = _SHUFFLE if control == "shuffle-weights" else _REWIND
+            made = self.make.treat(masked, weights, treatment, replicate, level, control, plain)
+            return self.graph.add(made), origin
         if step.fresh:
-            return self.graph.add(self.make.transfer(masked, weights, step.fresh))
-        treatment = _SHUFFLE if control == "shuffle-weights" else _REWIND
-        return self.graph.add(self.make.treat(masked, weights, treatment, replicate, level))
+            return self.graph.add(self.make.transfer(masked, weights, step.fresh)), origin
+        return self.graph.add(self.make.treat(masked, weights, _REWIND, replicate, level)), origin
 
     def _pruned(
-        self, state: State, pruning: Pruning, share: Mapping[str, Value], level: int, point: Point, arm: Arm
+        self,
+        state: State,
+        pruning: Pruning,
+        share: Mapping[str, Value],
+        level: int,
+        point: Point,
+        arm: Arm,
+        data: DataChoice | None,
     ) -> State:
-        """A state of a lineage, pruned once more."""
+        """A state of a lineage, pruned once more; ``data`` is what it was trained on."""
+        self._check_names(pruning, point)
         like = self._like(pruning.like, arm, point.replicate, level) if pruning.like else None
         return self.graph.add(
             self.make.prune(
-                state, pruning, share, point.replicate, level, point.origin, point.network, point.data, like
+                state, pruning, share, point.replicate, level, point.initial, point.network, data, like
             )
         )
+
+    def _check_names(self, pruning: Pruning, point: Point) -> None:
+        """Names of layers that the network has not are said before anything is computed."""
+        method, shares = pruning.method, [pruning.amount, pruning.to]
+        everywhere = {*method.layers} <= _EVERYWHERE and isinstance(method.granularity, str)
+        form = (point.network.sized, id(pruning))
+        if form in self._named or (everywhere and not any(isinstance(share, Mapping) for share in shares)):
+            return
+        # Only for these is the network built, which takes torch.
+        from pomona.studies.prunable import kinds_of
+
+        try:
+            check_names(method, shares, kinds_of(point.network, self.study.document.folder))
+        except InputError as error:
+            raise InputError(f"{point.label.partition(' replicate')[0]}: {error}") from None
+        self._named[form] = pruning
 
     def _like(self, step: str, arm: Arm, replicate: int, level: int) -> State:
         """The state of another step whose densities a level takes: of its level, or the only one."""
@@ -304,7 +388,7 @@ class _Expansion:
     def _target(self, point: Point, treatment: Treatment, level: int) -> State:
         """What a treatment goes back to: the start, a moment of the run from there, or a new draw."""
         if treatment.rule.target == "fresh":
-            return self.graph.add(self.make.init(point.network, point.replicate, draw=level))
+            return self.graph.add(self.make.init(point.network, point.replicate, draw=level + 1))
         if treatment.to.count == 0:
             return point.origin
         if point.trunk is None:
@@ -353,7 +437,7 @@ class _Expansion:
         state = self._moment(points[-1], source.of.at)
         for level in range(1, source.levels + 1):
             share = source.pruning.share(level, source.levels)
-            state = self._pruned(state, source.pruning, share, level, points[-1], arm)
+            state = self._pruned(state, source.pruning, share, level, points[-1], arm, points[-1].data)
             yield level, state
 
     def _find(self, selector: Selector, arm: Arm, replicate: int) -> list[Point]:

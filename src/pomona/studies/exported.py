@@ -27,9 +27,9 @@ def export_checkpoint(
     Args:
         key: Key of a state, or its beginning.
         file: Where to; its suffix says how: ``.safetensors``, or ``.pt`` and ``.pth`` by torch.
-        form: ``plain``: the module's state_dict, zero where it is pruned. ``torch-prune``: as torch has it of
-            a module that ``torch.nn.utils.prune`` pruned (``NAME_orig``, ``NAME_mask``). ``masks``: zeros
-            and ones of type uint8 by parameter name.
+        form: ``plain``: the module's state_dict; pruned weights are zero, or what the state holds them at.
+            ``torch-prune``: as torch has it of a module that ``torch.nn.utils.prune`` pruned (``NAME_orig``,
+            ``NAME_mask``). ``masks``: zeros and ones of type uint8 by parameter name.
         store: The store or its folder.
 
     Returns:

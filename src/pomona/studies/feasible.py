@@ -135,6 +135,13 @@ def _pruning_faults(step: ResolvedStep, origin: DataChoice | None, infos: Infos)
         run = _Run(step.train, step.data)
         if _is_after(step.during.end, run, infos):
             yield "during", f"there is no step {step.during.end} in a training of {step.train.duration}"
+        if step.train.start is not None and _is_after(
+            step.train.start, _Run(_until(step.train, step.during.begin), step.data), infos
+        ):
+            yield (
+                "during",
+                f"begin: {step.during.begin} lies before start: {step.train.start} of the training",
+            )
         if _is_after(step.during.begin, _Run(_until(step.train, step.during.end), step.data), infos):
             yield "during", f"begin: {step.during.begin} lies behind end: {step.during.end}"
 
@@ -146,6 +153,14 @@ def _scoring_faults(
     if info is None:
         return
     count, there = pruning.method.examples or EXAMPLES, info.train_count - data.validation
+    if data.corrupt is not None:
+        there = round(data.corrupt.examples * there)
+    if origin is not None and origin.name == data.name and data.validation < origin.validation:
+        yield (
+            key,
+            f"on: of {data.name} {origin.validation} images are held back from training, here "
+            f"{data.validation}: the criterion would read what is held back",
+        )
     if count > there:
         yield key, f"examples: {count} are read by {pruning.method.named}, and {data.name} trains on {there}"
     if made_for is not None and (made_for.shape, made_for.classes) != (info.shape, info.classes):

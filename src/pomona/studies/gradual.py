@@ -57,13 +57,13 @@ class During:
     def prune(self, step: int, weights: Tensors, masks: Tensors) -> dict[str, Tensor]:
         """The masks from a step on."""
         way = 1.0 if step == self.steps[-1] else (step - self._first) / (self.steps[-1] - self._first)
-        params = {**self._params, "level": step}
+        params = {**self._params, **self._asked, "level": step}
         pruned = prune(
             weights,
             masks,
             self._kinds,
             self._method,
-            rounding=self._asked["rounding"],
+            rounding=self._asked.get("rounding", "nearest"),
             density=self._density(way),
             evidence=evidence_of(self._how, params, self._method, weights, self._kinds, None),
             stream=mask_stream(params),
@@ -81,8 +81,10 @@ class During:
             "collapsed": [name for name, mask in masks.items() if not bool(mask.any())],
         }
 
-    def _density(self, way: float) -> float | dict[str, float]:
-        goal, schedule = self._asked["density"], self._asked["schedule"]
+    def _density(self, way: float) -> float | dict[str, float] | None:
+        goal, schedule = self._asked.get("density"), self._asked["schedule"]
+        if goal is None:
+            return None
         if isinstance(goal, Mapping):
             return {key: density_at(schedule, float(value), way) for key, value in goal.items()}
         return density_at(schedule, float(goal), way)

@@ -148,6 +148,9 @@ class Identities:
 
     def init(self, network: Network, replicate: int, draw: int = 0) -> State:
         """The state before any training. ``draw`` numbers further draws of the same replicate."""
+        if draw and network.choice.weights is not None:
+            # Pretrained weights would replace everything that is drawn anew.
+            network = replace(network, choice=network.choice.model_copy(update={"weights": None}))
         choice = network.choice
         model: dict[str, Value] = {"name": choice.name}
         if choice.own:
@@ -262,39 +265,59 @@ class Identities:
         streams = ["mask"] if method.draws else []
         how: dict[str, Any] = {"method": method.model_dump(mode="json")}
         if method.runs_network:
-            params["engine"] = engine_record("torch", self.device)
+            params["engine"] = engine_record("torch")  # on the CPU, wherever the training is
             how |= network.how()
         if method.draws:
             params["level"] = level
-        if method.reads_data or any(rule.least is not None for rule in map(parse_stop, pruning.stop)):
-            data = pruning.data or data
-            if data is None:
+        read = pruning.data or data if method.reads_data else None
+        if method.reads_data:
+            if read is None:
                 raise InputError(
                     f"the criterion {method.named!r} reads examples: give 'prune' its data with 'on'"
                 )
-            params["data"] = self._once("data", (data,), lambda: self._data(data))
-            how |= {**network.how(), "dataset": data.model_dump(mode="json")}
-            streams += _drawn_by(data)
+            params["data"] = self._once("data", (read,), lambda: self._data(read))
+            how |= {**network.how(), "dataset": read.model_dump(mode="json")}
+            streams += _drawn_by(read)
+        judged = data
         if pruning.stop:
             params["stop"] = list(pruning.stop)
-            params["engine"] = engine_record("torch", self.device)
+        if any(parse_stop(written).least is not None for written in pruning.stop):
+            if judged is None:
+                raise InputError("a stop is judged on the validation part of the data, and there are none")
+            params["engine"] = engine_record("torch")
+            params["judged"] = self._once("validation", (judged,), lambda: self._validation_data(judged))
+            how |= {**network.how(), "judged": self._how({"dataset": judged.model_dump(mode="json")})}
+            streams += ["split"]
         if streams:
-            params["seeds"] = self.seeds(replicate, *streams)
+            params["seeds"] = self.seeds(replicate, *dict.fromkeys(streams))
         parents = (parent.key, *((origin.key,) if method.reads_initial else ()))
         parents += (like.key,) if like is not None else ()
-        settled = self._once("prune how", (method, network, data), lambda: self._how(how))
+        settled = self._once("prune how", (pruning, network, read, judged), lambda: self._how(how))
         return State("prune", VERSIONS["prune"], params, parents, how=settled, cost="prune")
 
     def treat(
-        self, masked: State, target: State, treatment: Treatment, replicate: int = 0, level: int = 0
+        self,
+        masked: State,
+        target: State,
+        treatment: Treatment,
+        replicate: int = 0,
+        level: int = 0,
+        control: str | None = None,
+        plain: State | None = None,
     ) -> State:
-        """The masks of one state on what a treatment makes of another's weights."""
+        """The masks of one state on what a treatment makes of another's weights.
+
+        A control of weights is a treatment beside which stands what it is held against: ``plain``.
+        """
         params: dict[str, Value] = {"treatment": treatment.name}
+        if control is not None:
+            params["control"] = control
         if treatment.fan != "in":
             params["fan"] = treatment.fan
         if treatment.rule.random:
             params |= {"seeds": self.seeds(replicate, "treatment"), "level": level}
-        return State("treat", VERSIONS["treat"], params, (masked.key, target.key), cost="treat")
+        parents = (masked.key, target.key, *((plain.key,) if plain is not None else ()))
+        return State("treat", VERSIONS["treat"], params, parents, cost="treat")
 
     def control(self, masked: State, name: str, replicate: int, level: int) -> State:
         """Other masks that share with a state's what the control keeps."""

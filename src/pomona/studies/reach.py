@@ -69,7 +69,8 @@ def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> d
         methods = [part.method for part in parts]
         own |= factors_in(step.train, spec.let.train, factors)
         own |= factors_in(step.on, spec.let.data, factors)
-        own |= {found for part in parts for found in factors_in(part.on, spec.let.data, factors)}
+        read = [getattr(part, "on", None) for part in parts]
+        own |= {found for name in read for found in factors_in(name, spec.let.data, factors)}
         own |= factors_in(step.init, spec.let.model, factors)
         own |= {found for method in methods for found in factors_in(method, spec.let.method, factors)}
         for key, other in builds_on(step).items():

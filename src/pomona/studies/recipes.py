@@ -27,8 +27,10 @@ from pomona.studies.examples import training_part
 from pomona.studies.gradual import During
 from pomona.studies.pruned import (
     carried,
+    check_alive,
     check_weights,
     control_state,
+    facts_of,
     holds_values,
     masked_state,
     prune_state,
@@ -98,7 +100,10 @@ def transfer_state(job: Job, files: Files, context: Context) -> Outcome:
                 f"the mask of {name} has the shape {found}, the network {shape}; leave the layer dense with "
                 f"map: {{{layer_of(name)}: fresh}}"
             )
-    facts = {"granularity": masked.facts.get("granularity", {})}
+    own = bench.masks_of(target, files)[0]
+    check_alive({name: mask for name, mask in moved.items() if name not in fresh}, own)
+    moved |= {name: own[name] for name in fresh}
+    facts = {"granularity": facts_of(masked).get("granularity", {})}
     return masked_state(apply_masks(weights, moved), moved, kinds, files, facts)
 
 

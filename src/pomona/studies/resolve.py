@@ -21,6 +21,7 @@ from pomona.graph.signature import Parameters
 from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
 from pomona.pruning.controls import CONTROLS
+from pomona.pruning.criteria import CRITERIA
 from pomona.pruning.method import METHODS, Amount, Method, inverted
 from pomona.pruning.schedule import SCHEDULES, densities
 from pomona.pruning.treatments import Treatment
@@ -206,9 +207,19 @@ class Resolver:
             train=settle("train", lambda w, p: self._train(w, arm, p)),
             fresh=tuple(spec.map or ()),
         )
+        if found.pruning is not None and found.treatment is not None and not faults:
+            self._check_held(found.pruning, found.treatment, at, faults)
         if faults:
             raise ProblemsError(self.document.name, faults)
         return found
+
+    def _check_held(self, pruning: Pruning, treatment: Treatment, at: Place, faults: list[str]) -> None:
+        if pruning.method.pruned != "zero" and treatment.makes_new_values:
+            faults.append(
+                f"{self.document.where((*at, 'treat'))}: {treatment.name} gives the survivors other initial "
+                f"values, and 'pruned: {pruning.method.pruned}' holds the rest at the first ones; treat with "
+                "rewind or finetune"
+            )
 
     def value(self, written: Any, arm: Arm, seen: Sequence[str] = ()) -> Any:
         """What is written, with every ``$factor`` replaced by its value in the arm."""
@@ -281,8 +292,9 @@ class Resolver:
 
     def _pruning(self, spec: PruneSpec | MaskSpec | DuringSpec, arm: Arm, place: Place) -> Pruning:
         method = self._method(spec.method, arm, (*place, "method"))
-        amount, to = (self._amount(getattr(spec, key), arm, (*place, key)) for key in ("amount", "to"))
-        given = next((key for key in ("amount", "to", "like") if getattr(spec, key) is not None), None)
+        written = {key: getattr(spec, key, None) for key in ("amount", "to", "like")}
+        amount, to = (self._amount(written[key], arm, (*place, key)) for key in ("amount", "to"))
+        given = next((key for key in written if written[key] is not None), None)
         if method.says_how_much and given is not None:
             raise InputError(f"granularity {method.granularity!r} says how much goes: leave {given!r} out")
         if given is None and not method.says_how_much:
@@ -293,15 +305,18 @@ class Resolver:
         for goal in to.values() if isinstance(to, Mapping) else [to]:
             if goal is not None:
                 densities(schedule, goal, 1)
-        if spec.on is not None and not method.reads_data:
+        on, like = getattr(spec, "on", None), written["like"]
+        if on is not None and not method.reads_data:
             raise InputError(f"'on': the criterion {method.named!r} reads no data; leave it out")
-        data = self._data(spec.on, arm, (*place, "on")) if spec.on is not None else None
+        data = self._data(on, arm, (*place, "on")) if on is not None else None
         stop = spec.stop if isinstance(spec, PruneSpec) else ()
-        if spec.like is not None and spec.like not in self.steps:
-            raise InputError(unknown("step", spec.like, self.steps, where="like"))
-        if spec.like is not None and (method.scope != "layer" or method.allocation is not None):
+        if like is not None and like not in self.steps:
+            raise InputError(unknown("step", like, self.steps, where="like"))
+        if like is not None and (method.scope != "layer" or method.allocation is not None):
             raise InputError("'like' says what each layer is left: leave scope and allocation out")
-        return Pruning(method, amount, spec.rounding, to, schedule, data, stop, spec.like)
+        if like is not None and spec.rounding != "nearest":
+            raise InputError("'like' takes counts over as they are: leave 'rounding' out")
+        return Pruning(method, amount, spec.rounding, to, schedule, data, tuple(sorted(stop)), like)
 
     def _during(self, spec: DuringSpec, arm: Arm, place: Place) -> Gradual:
         pruning = self._pruning(spec, arm, place)
@@ -309,9 +324,23 @@ class Resolver:
             raise InputError(
                 f"pruned: {pruning.method.pruned}: weights that training moved cannot be frozen within it"
             )
+        if pruning.method.reads_initial:
+            raise InputError(
+                f"the criterion {pruning.method.named!r} compares with the untrained weights, which a "
+                "training does not know; use 'prune'"
+            )
+        if pruning.method.rule is not None and pruning.method.rule.update is not None:
+            raise InputError(
+                f"the criterion {pruning.method.named!r} moves the surviving weights, which training does; "
+                "use 'prune'"
+            )
+        if pruning.to is None and not pruning.method.says_how_much:
+            raise InputError("'during' needs 'to': the density that is reached")
         if spec.every.count == 0:
             raise InputError(f"'every' must be 1it or more, got {spec.every}")
-        return Gradual(pruning, spec.begin, spec.end, spec.every)
+        # The start is one moment in either unit, and must be one identity.
+        begin = Step(0, "it") if spec.begin.count == 0 else spec.begin
+        return Gradual(pruning, begin, spec.end, spec.every)
 
     def _amount(self, written: Any, arm: Arm, place: Place) -> float | dict[str, float] | None:
         if written is None:
@@ -420,7 +449,12 @@ class Resolver:
         if value in catalogue or is_reference(value):
             return value, place
         what = {"data": "data set", "method": "pruning method"}.get(kind, kind)
-        raise InputError(unknown(what, value, [*named, *catalogue]))
+        hint = (
+            f"; the criterion is written {{criterion: {value}}}"
+            if kind == "method" and value in CRITERIA
+            else ""
+        )
+        raise InputError(f"{unknown(what, value, [*named, *catalogue])}{hint}")
 
     def _validate(self, kind: type[_PART], value: Any, place: Place) -> _PART:
         try:

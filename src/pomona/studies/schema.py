@@ -21,7 +21,8 @@ MEASURES = {
     "class-accuracy": "the same for each class",
     "loss": "mean cross-entropy, in nats per example",
     "density": "share of weights that are kept, per layer and in total",
-    "effective-density": "share of weights that lie on a live path from input to output",
+    "effective-density": "share of weights that can make a difference to the output: from there an output is "
+    "reached, and what they read may be other than zero (a unit without inputs still passes on its bias)",
     "mask-distance": "Jaccard distance of masks between arms at equal level, per layer and in total",
     "weight-stability": "mean |w(level) - w(level - 1)| of weights alive at both, in SDs of the layer",
 }
@@ -86,23 +87,12 @@ class DuringSpec(Part):
     """Pruning while a step trains: to a density, by a schedule, at regular steps from begin to end."""
 
     method: Written
-    to: Written
+    to: Written = None
     schedule: Written = "cubic"
     begin: StepField = Step(0, "it")
     end: StepField
     every: StepField
     rounding: Rounding = "nearest"
-    on: Written = None
-
-    @property
-    def amount(self) -> None:
-        """There is none: a density is reached."""
-        return None
-
-    @property
-    def like(self) -> None:
-        """It takes no densities from another step."""
-        return None
 
 
 class MaskSpec(Part):
@@ -135,8 +125,11 @@ class MaskSpec(Part):
             raise InputError(
                 "expected exactly one of 'score' (a state to score) and 'of' (a state with a mask)"
             )
-        if self.of is not None and self.method is not None:
-            raise InputError("'method' goes with 'score'; 'of' takes a mask that exists")
+        if self.of is not None:
+            scoring = ("method", "levels", "amount", "to", "like", "schedule", "rounding", "on")
+            given = [key for key in scoring if key in self.model_fields_set]
+            if given:
+                raise InputError(f"{given[0]!r} goes with 'score'; 'of' takes a mask that exists")
         if (self.over is None) != (self.join is None):
             raise InputError("'over' (a factor) and 'join' (all, any, majority) go together")
         return self
@@ -230,6 +223,8 @@ class StepSpec(Part):
             raise InputError("'during' needs 'train': the training that it prunes in")
         if self.during is not None and self.prune is not None:
             raise InputError("'during' prunes while the step trains, 'prune' before it: give one of them")
+        if self.repeat != 1 and self.prune is None:
+            raise InputError("'repeat' goes with 'prune': so many levels; 'mask' has 'levels'")
         if self.weights is not None and self.mask is None:
             raise InputError("'weights' needs 'mask': where the mask comes from")
         if self.map is not None and self.mask is None:

@@ -94,6 +94,7 @@ MASK_CRITERIA = (
         formula="|w_f - w_i|",
         source=_ZHOU,
         oracle=_BY_HAND,
+        notes="Not the movement pruning of Sanh et al. 2020, which learns its scores by gradients.",
     ),
     Criterion(
         name="large-final-same-sign",

@@ -35,6 +35,7 @@ def gather(
     *,
     loss: Loss | None = None,
     granularities: Mapping[str, str] | None = None,
+    held: bool = False,
 ) -> Found:
     """Gather evidence of every parameter in ``kinds``, at the masked weights.
 
@@ -52,6 +53,7 @@ def gather(
         batch: The examples.
         loss: Mean loss of outputs and targets; by default cross-entropy.
         granularities: ``channel-in`` or ``channel-out`` by parameter; needed by activations only.
+        held: Pruned weights are held at the values that they have in ``weights``, and are not zero.
 
     Returns:
         Evidence name -> parameter -> tensor: float64, in the weight's shape; of activations one entry a
@@ -66,7 +68,7 @@ def gather(
     for name in names:
         if name not in NETWORK_EVIDENCE:
             raise InputError(unknown("evidence", name, sorted(NETWORK_EVIDENCE)))
-    view = MaskedNetwork.of(network, weights, full_masks(weights, masks, kinds))
+    view = MaskedNetwork.of(network, weights, full_masks(weights, masks, kinds), held)
     # Seeded for networks that draw numbers also in evaluation mode.
     with seeded(0), torch.enable_grad(), plain_attention():
         _try_out(view, batch, loss or F.cross_entropy)

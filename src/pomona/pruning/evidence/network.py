@@ -21,7 +21,7 @@ class MaskedNetwork:
 
     Args:
         network: The module, for its structure.
-        tensors: Every parameter and buffer by name; pruned weights are zero.
+        tensors: Every parameter and buffer by name; pruned weights are zero or held.
         masks: True where kept, of every prunable parameter, in network order.
     """
 
@@ -30,8 +30,12 @@ class MaskedNetwork:
     masks: dict[str, Tensor]
 
     @staticmethod
-    def of(network: nn.Module, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> MaskedNetwork:
+    def of(
+        network: nn.Module, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], held: bool = False
+    ) -> MaskedNetwork:
         """Take what is given from ``weights``, all else from the network.
+
+        Pruned weights are zero, unless they are held at the values that they have.
 
         Raises:
             InputError: A prunable parameter is not the network's, or has another shape.
@@ -47,7 +51,8 @@ class MaskedNetwork:
                 raise InputError(
                     f"{name}: expected the network's shape {tuple(tensor.shape)}, got {tuple(given.shape)}"
                 )
-            tensors[name] = given.masked_fill(~masks[name], 0) if name in masks else given.clone()
+            zeroed = name in masks and not held
+            tensors[name] = given.masked_fill(~masks[name], 0) if zeroed else given.clone()
         return MaskedNetwork(network, tensors, dict(masks))
 
     @property
