@@ -1,5 +1,7 @@
 #include "gather.h"
 
+#include "groups.h"
+
 namespace lanes::LANES_ISA {
 namespace {
 
@@ -7,9 +9,7 @@ namespace {
 // the sums wait in y between blocks. A linear layer has one position and gains nothing from short blocks.
 constexpr int TAP_BLOCK = 192;
 constexpr int TAP_BLOCK_OF_ONE = 1024;
-// Outputs computed together: with two vectors of two positions, or of one where registers are few, they fill the
-// registers.
-constexpr int GROUP = 6;
+// Positions computed together with a group of outputs, of two vectors each.
 constexpr int GROUP_POSITIONS = WIDTH == 16 ? 2 : 1;
 // Fewer positions do not repay the packing of their weights.
 constexpr int PACKED_POSITIONS = 4;
@@ -63,10 +63,7 @@ LANES_INLINE void finish(V* sums, const Place& at, const Epilogue& epilogue, flo
     LANES_UNROLL(16)
     for (int i = 0; i < POSITIONS * VECTORS; i++) {
         const std::ptrdiff_t p = (i / VECTORS) * at.out_step + (i % VECTORS) * WIDTH;
-        V sum = sums[i];
-        if (epilogue.relu) sum = positive(sum);
-        if (at.gate) sum = select(load(at.gate + from_y + p) > zero(), sum, zero());
-        store(y + p, sum);
+        store(y + p, finished(sums[i], epilogue.relu, at.gate ? at.gate + from_y + p : nullptr));
     }
 }
 
@@ -192,18 +189,10 @@ void dense_strip(const Work& work, const Strip& strip) {
     } while (begin < taps);
 }
 
-// The outputs as groups of nearly equal size: a small last one would not fill the registers.
-struct Groups {
-    explicit Groups(const GatherMap& map) : outputs(static_cast<int>(map.outputs.size())), count((outputs + GROUP - 1) / GROUP) {}
-    int begin(int group) const { return outputs * group / count; }
-    int size(int group) const { return begin(group + 1) - begin(group); }
-    int outputs, count;
-};
-
 // The weights of a region, block of taps by block of taps, in that group by group, in that tap by tap: one stream.
 const float* pack(GatherMap& map, const Region& region, const float* weights) {
     const int taps = static_cast<int>(region.offset.size());
-    const Groups groups(map);
+    const Groups groups(map.outputs.size());
     const std::size_t count = static_cast<std::size_t>(taps) * groups.outputs;
     if (map.packed.size() < count) map.packed = Buffer(count);
     float* to = map.packed.data();
@@ -294,7 +283,7 @@ LANES_INLINE void fetch(const Work& work, bool gate, int begin, int size, int po
 
 void packed_strip(const Work& work, const Strip& strip) {
     const int taps = static_cast<int>(work.region.offset.size());
-    const Groups groups(work.map);
+    const Groups groups(work.map.outputs.size());
     int begin = 0;
     do {
         const int count = std::min(TAP_BLOCK, taps - begin);
@@ -401,26 +390,6 @@ void all_strips(const Work& work) {
             sparse_outputs<8>(work, strip);
         else
             sparse_outputs<4>(work, strip);
-    }
-}
-
-// Two rows of two positions, their maximum and which of them it is.
-template <int VECTORS>
-LANES_INLINE void finish_pooled(const V* sums, const Epilogue& epilogue, float* y, std::uint8_t* winner) {
-    LANES_UNROLL(4)
-    for (int v = 0; v < VECTORS; v++) {
-        V best = sums[v];
-        VI which = {};
-        LANES_UNROLL(4)
-        for (int q = 1; q < 4; q++) {
-            const V sum = sums[q * VECTORS + v];
-            const VI wins = ~(sum <= best) & (best == best);  // the first of equals; NaN wins and stays
-            best = select(wins, sum, best);
-            which = wins ? VI{} + q : which;
-        }
-        if (epilogue.relu) best = positive(best);
-        store(y + v * WIDTH, best);
-        narrow(winner + v * WIDTH, which);
     }
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "epilogue.h"
 
 namespace lanes::LANES_ISA {
 
@@ -50,13 +51,6 @@ struct GatherMap {
     bool sparse = false;
     // Dense: the weights of one region in the order in which they are read, made by each call.
     Buffer packed;
-};
-
-// What happens to a sum before it is stored.
-struct Epilogue {
-    const float* bias = nullptr;   // by channel
-    bool relu = false;
-    const float* gate = nullptr;   // in the layout of y: the result is zero where this is not positive
 };
 
 void gather(GatherMap& map, const float* x, const float* weights, float* y, const Epilogue& epilogue);

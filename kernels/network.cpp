@@ -330,8 +330,10 @@ bool Network::logits(const Examples& examples, const std::int64_t* indices, std:
         for (std::size_t at = 0; at < count; at += TILE) {
             const int live = static_cast<int>(std::min<std::size_t>(TILE, count - at));
             load_tile(examples, indices + at, live, false);
+            Pass pass;
+            pass.first = at == 0;
             for (const auto& op : ops_) {
-                op->forward(Pass());
+                op->forward(pass);
                 watch->look();
             }
             for (int lane = 0; lane < live; lane++)

@@ -58,7 +58,8 @@ class Update;
 // One pass of one tile through the network.
 struct Pass {
     bool training = false;
-    // Gradients of the first tile replace those of the step before; the others add to them.
+    // Gradients of the first tile replace those of the step before; the others add to them. Weights have not changed since
+    // the first one.
     bool first = true;
     // The step's rule where an operation may apply it itself: in the last tile of small networks.
     const Update* update = nullptr;

@@ -2,13 +2,23 @@
 #include <algorithm>
 
 #include "../weighted.h"
+#include "../winograd.h"
 
 namespace lanes::LANES_ISA {
 namespace {
 
-// Below this density the sparse kernels are faster: a step of Conv-4 takes 154 ms sparse and 175 dense at 0.45, 191 and
-// 177 at 0.55 (AVX-512, batch 32). Never decided by timing at run time.
+// Below these densities the sparse kernels are faster. A step of Conv-4 takes 154 ms sparse and 175 dense at 0.45, 191
+// and 177 at 0.55 (AVX-512, batch 32). In Winograd's form dense is cheaper: its convolutions take 73 ms sparse and 77
+// dense at 0.2, 89 and 78 at 0.25, those of smaller maps cross at 0.35. Never decided by timing at run time.
 constexpr double SPARSE_BELOW = 0.45;
+constexpr double SPARSE_BELOW_WINOGRAD = 0.25;
+
+// A dense 3x3 convolution at stride 1 has Winograd's form from this many channels on each side on, and from this many
+// positions: what is saved has to pay for the transforms of tiles and filters. Three such layers gain 1.06 (8 x 8) and 1.33
+// (16 x 16) with 32 channels, 1.0 with 16, and 1.35 with 64 channels on 8 x 8 but 0.83 on 4 x 4 (AVX-512, batch 32; AVX2
+// gains more).
+constexpr int WINOGRAD_CHANNELS = 32;
+constexpr int WINOGRAD_POSITIONS = 64;
 
 // Positions of a strip of a weight gradient. Sparse: the strip of all input channels stays in the second cache. Dense,
 // with narrow vectors, which make two passes: that of a few channels in the first.
@@ -46,6 +56,15 @@ struct Geometry {
           x{spec.integer("kw", 1), spec.integer("sw", 1), spec.integer("pl", 0), spec.integer("pr", 0), spec.integer("dw", 1)},
           bias(spec.flag("bias")), relu(spec.flag("relu")), pool(spec.integer("pool", 0, 2) == 2) {
         if (spec.number("pool") == 1) throw std::invalid_argument("conv: pool is 1, expected 0 or 2");
+    }
+
+    // Whether it pays in Winograd's form where it is dense. Of the whole layer, pruned or not: a smaller dense layer has the
+    // bits of the one full of zeros.
+    bool suits_winograd(const Shape& in, const Shape& out) const {
+        const int by = pool ? 2 : 1;
+        for (const Side& side : {y, x})
+            if (side.kernel != 3 || side.stride != 1 || side.dilation != 1) return false;
+        return std::min(in.channels, out.channels) >= WINOGRAD_CHANNELS && by * by * out.positions() >= WINOGRAD_POSITIONS;
     }
 };
 
@@ -98,8 +117,8 @@ class Conv final : public Weighted {
   public:
     Conv(Value& in, Value& out, const Geometry& geometry)
         : Weighted(in, out, out.shape.channels, in.shape.channels, geometry.y.kernel * geometry.x.kernel, geometry.bias,
-                   geometry.relu, SPARSE_BELOW),
-          geometry_(geometry), pool_(geometry.pool) {
+                   geometry.relu, geometry.suits_winograd(in.shape, out.shape) ? SPARSE_BELOW_WINOGRAD : SPARSE_BELOW),
+          geometry_(geometry), pool_(geometry.pool), suits_winograd_(geometry.suits_winograd(in.shape, out.shape)) {
         out.relu = relu_;
         // Of an odd number of outputs a pool leaves the last one out, so it is never computed.
         height_ = pool_ ? 2 * out.shape.height : out.shape.height;
@@ -109,10 +128,8 @@ class Conv final : public Weighted {
         padded_width_ = in.shape.width + x.before + x.after;
         padded_shape_ = checked(in.shape.channels, padded_height_, padded_width_, "conv");
         pads_ = y.before || y.after || x.before || x.after;
-        if (pads_) padded_ = Buffer(padded_shape_.floats());
         if (pool_) {
             winner_.resize(out.shape.floats());
-            pooled_rows_ = Buffer(rows_ * pooled_row_channel());
             expanded_ = Buffer(checked(rows_, height_, width_, "conv").floats());
         }
     }
@@ -121,6 +138,7 @@ class Conv final : public Weighted {
         Epilogue epilogue;
         epilogue.bias = has_bias_ ? bias_[VALUE].data() : nullptr;
         epilogue.relu = relu_;
+        if (winograd()) return winograd_forward(pass, epilogue);
         if (pads_ && (pool_ || pass.training)) pad();
         if (pool_)
             gather_pooled(forward_, source(), working_[VALUE].data(), out.data.data(), winner_.data(), epilogue,
@@ -135,10 +153,15 @@ class Conv final : public Weighted {
         if (in.wants_gradient) {
             Epilogue epilogue;
             epilogue.gate = in.relu ? in.data.data() : nullptr;
-            gather(backward_, dy, working_[VALUE].data(), in.gradient.data(), epilogue);
+            if (winograd())
+                winograd_backward(pass, dy, epilogue);
+            else
+                gather(backward_, dy, working_[VALUE].data(), in.gradient.data(), epilogue);
         }
         bias_gradient(pass);
-        if (sparse_)
+        if (winograd())
+            winograd_gradient_.run(in.data.data(), dy, pass.first, working_[GRADIENT].data(), stride_);
+        else if (sparse_)
             sparse_gradient(pass);
         else
             dense_gradient(pass);
@@ -156,7 +179,42 @@ class Conv final : public Weighted {
     std::size_t pooled_row_channel() const { return Shape{rows_, 2, width_}.channel_floats(); }
     std::size_t row_floats() const { return static_cast<std::size_t>(padded_width_) * TILE; }
 
+    bool winograd() const { return suits_winograd_ && !sparse_; }
+
+    // Weights stay as they are for all tiles of a step.
+    void winograd_forward(const Pass& pass, const Epilogue& epilogue) {
+        const float* weights = working_[VALUE].data();
+        if (pass.first) winograd_forward_.set_filters(weights, static_cast<std::ptrdiff_t>(stride_), taps_, false);
+        if (pool_)
+            winograd_forward_.run_pooled(in.data.data(), out.data.data(), winner_.data(), epilogue);
+        else
+            winograd_forward_.run(in.data.data(), out.data.data(), epilogue);
+    }
+
+    void winograd_backward(const Pass& pass, const float* dy, const Epilogue& epilogue) {
+        const float* weights = working_[VALUE].data();
+        if (pass.first) winograd_backward_.set_filters(weights, taps_, static_cast<std::ptrdiff_t>(stride_), true);
+        winograd_backward_.run(dy, in.gradient.data(), epilogue);
+    }
+
+    void make_winograd() {
+        const Plane x{in.shape.height, in.shape.width, static_cast<std::ptrdiff_t>(in.shape.channel_floats())};
+        const Plane y{height_, width_, static_cast<std::ptrdiff_t>(out.shape.channel_floats())};
+        const Plane dy{height_, width_, static_cast<std::ptrdiff_t>(gradient_channel())};
+        const int top = geometry_.y.before, left = geometry_.x.before;
+        winograd_forward_ = Winograd({x, y, top, left, live_groups_, live_rows_});
+        if (in.wants_gradient) winograd_backward_ = Winograd({dy, x, 2 - top, 2 - left, live_rows_, live_groups_});
+        winograd_gradient_ = WinogradGradient({x, dy, top, left, live_groups_, live_rows_});
+    }
+
     void make_maps() override {
+        winograd_forward_ = Winograd();
+        winograd_backward_ = Winograd();
+        winograd_gradient_ = WinogradGradient();
+        padded_ = pads_ && !winograd() ? Buffer(padded_shape_.floats()) : Buffer();
+        pooled_rows_ = pool_ && !winograd() ? Buffer(rows_ * pooled_row_channel()) : Buffer();
+        partial_ = Buffer();
+        if (winograd()) return make_winograd();
         const Side &y = geometry_.y, &x = geometry_.x;
         const int out_channel = static_cast<int>(gradient_channel()), in_channel = static_cast<int>(in.shape.channel_floats());
         const int padded_channel = static_cast<int>(padded_shape_.channel_floats());
@@ -441,12 +499,14 @@ class Conv final : public Weighted {
     }
 
     const Geometry geometry_;
-    const bool pool_;
+    const bool pool_, suits_winograd_;
     bool pads_;
     int height_, width_;  // of the outputs before the pool
     int padded_height_, padded_width_;
     Shape padded_shape_{};  // of the input with its padding
     Buffer padded_, pooled_rows_, expanded_;
+    Winograd winograd_forward_, winograd_backward_;  // where the layer is dense and suits it
+    WinogradGradient winograd_gradient_;
     Buffer partial_;                    // partial sums of the weight gradient
     std::vector<std::int32_t> input_;   // sparse: by live weight where it reads the padded input
     std::vector<std::uint8_t> winner_;

@@ -56,7 +56,7 @@ def engines(text: str, folder: Path) -> list[tuple[str, ...]]:
 
 def test_engine_is_named_with_its_numerics_and_why_it_is_not_lanes(tmp_path: Path) -> None:
     text = study_text("one")
-    assert engines(text, tmp_path) == [("Engine", "lanes, numerics 1, float32")]
+    assert engines(text, tmp_path) == [("Engine", "lanes, numerics 2, float32")]
     assert engines(text + "engine: torch\n", tmp_path) == [("Engine", "torch, numerics 1, float32")]
     normed = text.replace("{name: fc, options: {hidden: 12-8}}", "resnet-20")
     ((_, said),) = engines(normed, tmp_path)

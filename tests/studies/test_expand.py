@@ -314,22 +314,22 @@ GOLDEN: dict[str, dict[str, object]] = {
     },
     "lanes": {
         "init": "d865c8e0e6b64c5e0ec7709c0ee1ae0527b98331ce330cf625adfc2dca2373ba",
-        "dense": "c91d53762e9c6f56406a957cedeb77b16e698f925ec313e2d6f042d6676a2f73",
-        "evaluate": "26946d7172225c98839a9288eb192ed990b168705673b87c26982eb1e90c472c",
+        "dense": "ec6031f63b915ded39a5107baeebbf185455c9685d21f4c29aee6a565f998e02",
+        "evaluate": "5dad43a8f0d0212607cfd544d322d6a29f962de9f6ff7b0ce41909e81b104ac8",
         "l1-unstructured": [
-            "29330cc5db7cf87874e0e4cd1b5d3331f83afbffc33a4178c0a7ee8a6dbdfebc",
-            "2fd46ab3f4a938bac9311c165e3f2ed2a757d5222c66cabf78107197f4e9569b",
-            "9a780d9a14e11ea61981734936f85fd90555a4b3ee19d47aa834f1b713256587",
+            "36aee2403bea253298626ee8b733ae16f25dce80ccfa91989055d4b7af4ae4fd",
+            "22c3698752fd8847061e91175c2cedc7b11aee0d9762257fe1e5171b53cd3deb",
+            "a571230b18950a1400f4d1c8791e56461d5d8b6ff8a9a4c1d40b2ed3320854a1",
         ],
         "l1-structured": [
-            "bd86972e6f1ff425fe71057248c57bfd7fac0efa353935d8f61196b3c76de6c7",
-            "69c1359a72bf097e64f568ceb4461444be2c99034630d4758273aaaaddfc1de6",
-            "56931b7408404064c71e1d5172f31f92f288082b0e186c4604f6eadcb48dd817",
+            "f66f27b40c550e28aa1b8768487d9c74a6f0e88bc3fd312263edb899a4499cf1",
+            "87bca38a9bb8c65d8a3406e6b66208611415b68697facb1d6a652bdeb7c6e843",
+            "ef67e58a993b3cf118793fc7fd4285a6831f3dd6e4b30e7306ec4c882f1ef706",
         ],
         "random-unstructured": [
-            "94438eb8d95207428b91c1d3731db1e4df84feefa1e3f111c5430bf82c3007cc",
-            "89254e322afa277ecc5e0ae1c46022c03bff4b2b6d519521edc602e405824bcd",
-            "ee11401f605b49973646c8cbad21c9e6359cbda7f0bef5be0d1f905336354301",
+            "3a0aca760f513020964479c4f3703acf5abfef6db0bc2eccae22ab33daf79957",
+            "3a13645b877cb76a32b23bfc5a6b9c5c7987ca04c3d2c665fe00663fdb859707",
+            "fca001a7e336e4c512adc42b1abc2dd6220bca78acf3afe89d875392a6d4051d",
         ],
     },
 }

@@ -10,7 +10,7 @@ from pomona.training.engine import engine_record
 def test_engine_record_stays_as_keys_have_it():
     assert engine_record("torch") == {"name": "torch", "numerics": 1, "precision": "float32"}
     assert engine_record("torch", "cuda:1") == {"name": "torch-cuda", "numerics": 1, "precision": "float32"}
-    assert engine_record("lanes") == {"name": "lanes", "numerics": 1, "precision": "float32"}
+    assert engine_record("lanes") == {"name": "lanes", "numerics": 2, "precision": "float32"}
 
 
 def test_engine_record_names_the_nearest_engine():

@@ -11,7 +11,7 @@ ENGINES = ("lanes", "torch")
 
 # `numerics` grows whenever the same request may give other bits.
 _TORCH: Mapping[str, str | int] = MappingProxyType({"name": "torch", "numerics": 1, "precision": "float32"})
-_LANES: Mapping[str, str | int] = MappingProxyType({"name": "lanes", "numerics": 1, "precision": "float32"})
+_LANES: Mapping[str, str | int] = MappingProxyType({"name": "lanes", "numerics": 2, "precision": "float32"})
 
 
 def check_engine(name: str, device: str) -> None:

@@ -91,7 +91,8 @@ class LaneNetwork:
 
         Args:
             pruned: Bool, True = pruned, by parameter.
-            kernels: ``auto``, ``dense`` or ``sparse``. The bits are the same.
+            kernels: ``auto``, ``dense`` or ``sparse``. ``auto`` chooses by the masks alone. The bits are the
+                same, but for wide 3x3 convolutions: dense ones are in Winograd's form.
 
         Raises:
             InputError: A bias is among them.

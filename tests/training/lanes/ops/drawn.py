@@ -58,6 +58,23 @@ def _conv(draw_from, height: int, width: int):
 
 
 @st.composite
+def _wide_conv(draw_from, height: int, width: int):
+    """One that the dense kernels compute in Winograd's form, behind 32 channels."""
+    padding = [draw_from(st.integers(0, 2)) for _ in range(4)]
+    rows, columns = (height + padding[0] + padding[2] - 2, width + padding[1] + padding[3] - 2)
+    if rows // 2 * (columns // 2) * 4 < 64:
+        padding, rows, columns = [1] * 4, height, width
+    return conv(
+        draw_from(st.integers(32, 40)),
+        3,
+        padding=tuple(padding),
+        bias=draw_from(st.booleans()),
+        relu=draw_from(st.booleans()),
+        pool=draw_from(st.sampled_from((0, 0, 2))),
+    )
+
+
+@st.composite
 def _spatial(draw_from, height: int, width: int):
     kind = draw_from(st.sampled_from(("conv", "conv", "maxpool", "avgpool", "adaptive", "relu", "dropout")))
     if kind == "conv":
@@ -80,6 +97,10 @@ def stacks(draw_from):
     """The shape of an image and operations that end in logits."""
     shape = tuple(draw_from(st.integers(1, most)) for most in (3, 9, 9))
     ops = []
+    if draw_from(st.sampled_from((False, False, False, True))):
+        shape = (shape[0], 8 + shape[1] % 4, 8 + shape[2] % 4)
+        ops = [conv(draw_from(st.integers(32, 40)), 1, relu=draw_from(st.booleans()))]
+        ops.append(draw_from(_wide_conv(*shape[1:])))
     for _ in range(draw_from(st.integers(0, 4))):
         *_, height, width = oracle.shapes(shape, ops)[-1] if ops else shape
         ops.append(draw_from(_spatial(height, width)))

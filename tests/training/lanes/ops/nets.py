@@ -109,6 +109,32 @@ def draw(shape: Shape, ops: Sequence[Op], *, seed: int = 0, density: float = 1.0
     return Net(tuple(shape), tuple(ops), weights, biases, scale=scale, shift=shift).pruned(masks)
 
 
+# Of a 3x3 convolution at stride 1: channels on each side and positions from which on it has Winograd's form.
+WINOGRAD_CHANNELS, WINOGRAD_POSITIONS = 32, 64
+
+
+def in_winograd_form(net: Net) -> list[int]:
+    """Operations that have other bits dense than sparse."""
+    found, channels = [], net.shape[0]
+    for i, ((kind, a), (out, *positions)) in enumerate(
+        zip(net.ops, oracle.shapes(net.shape, net.ops), strict=True)
+    ):
+        plain = kind == "conv" and (a["kh"], a["kw"], a["sh"], a["sw"], a["dh"], a["dw"]) == (
+            3,
+            3,
+            1,
+            1,
+            1,
+            1,
+        )
+        if plain and min(channels, out) >= WINOGRAD_CHANNELS:
+            by = 2 if a["pool"] else 1
+            if by * by * np.prod(positions) >= WINOGRAD_POSITIONS:
+                found.append(i)
+        channels = out
+    return found
+
+
 @dataclass(frozen=True)
 class Examples:
     """Images as bytes, (n, channels, height, width), and their labels."""

@@ -1,4 +1,7 @@
-"""The same bits from every instruction set, from dense and sparse kernels, and however the work is cut."""
+"""The same bits from every instruction set and however the work is cut.
+
+Dense and sparse kernels give the same bits too, but for dense convolutions in Winograd's form.
+"""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from pomona.training.lanes import native
 
 from . import drawn, driving, philox
+from .checking import RATE_OF_WIDE, expected_gradients, safe_step
 from .driving import OPTIMIZERS, Result
 from .nets import (
     Examples,
@@ -22,12 +26,16 @@ from .nets import (
     draw,
     dropout,
     examples,
+    in_winograd_form,
     linear,
     maxpool,
     relu,
 )
 
 KERNELS = ("dense", "sparse", "auto")
+# What outputs and gradients of a convolution in Winograd's form may be off, of the largest of the tensor, and how many
+# times as much as in the sparse kernels. 8e-7 and 1.2 were seen; most often they are less off, having shorter chains.
+OFF, TIMES = 1.5e-6, 2
 LENET = [
     conv(6, 3, relu=True, pool=2),
     conv(16, 3, relu=True, pool=2),
@@ -55,16 +63,30 @@ NETWORKS = {
         ],
     ),
 }
+TILES = (
+    (3, 12, 11),
+    [
+        conv(33, 3, padding=1, relu=True),
+        conv(35, 3, padding=(2, 1, 0, 1), relu=True),
+        dropout(0.2),
+        conv(32, 3, padding=1, relu=True, pool=2),
+        conv(34, 3, padding=(2, 3), relu=True),
+        linear(10),
+    ],
+)
+ALL = {**NETWORKS, "tiles": TILES}
 
 
-def results(net: Net, data: Examples, variant, optimizer: str, size: int, *, slices: float = 1e9) -> Result:
+def results(
+    net: Net, data: Examples, variant, optimizer: str, size: int, *, slices: float = 1e9, rate: float = 0.05
+) -> Result:
     """Logits and gradients before, numbers and loss after twenty steps."""
     network = driving.load(net, variant)
     batch = np.random.default_rng(3).permutation(len(data.images))[:size]
     found = driving.differentiate(network, net, data, batch, 11).arrays
     network.set_optimizer(*OPTIMIZERS[optimizer])
     order = np.random.default_rng(4).integers(0, len(data.images), 20 * size)
-    rates = np.linspace(0.05, 0.001, 20)
+    rates = np.linspace(rate, 0.02 * rate, 20)
     done = 0
     while done < 20:
         taken = driving.train(
@@ -91,9 +113,9 @@ def both() -> tuple[str, str]:
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 @pytest.mark.parametrize("density", [1, 0.3, 0.02])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_bits_do_not_depend_on_the_instruction_set(both, name, density, optimizer):
-    net = draw(*NETWORKS[name], density=density)
+    net = draw(*ALL[name], density=density)
     data = examples(net, 64)
     for kernels in KERNELS[:2]:
         wide, narrow = (results(net, data, (each, kernels), optimizer, 45) for each in both)
@@ -103,9 +125,11 @@ def test_bits_do_not_depend_on_the_instruction_set(both, name, density, optimize
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawn.networks(), st.sampled_from(drawn.SIZES), st.sampled_from(list(OPTIMIZERS)))
 def test_bits_of_any_network_do_not_depend_on_the_instruction_set(both, net, size, optimizer):
-    data = examples(net, 60)
+    data, rate = examples(net, 60), RATE_OF_WIDE if in_winograd_form(net) else 0.05
     for kernels in KERNELS[:2]:
-        wide, narrow = (results(net, data, (each, kernels), optimizer, min(size, 60)) for each in both)
+        wide, narrow = (
+            results(net, data, (each, kernels), optimizer, min(size, 60), rate=rate) for each in both
+        )
         wide.assert_same_bits(narrow, kernels)
 
 
@@ -123,10 +147,65 @@ def test_bits_do_not_depend_on_the_kernels(name, density, optimizer, instruction
         other.assert_same_bits(first, kernels)
 
 
+@pytest.mark.parametrize("density", [1, 0.3, 0.2, 0.02])
+def test_bits_of_winograds_form_are_those_of_dense_kernels_alone(density):
+    # And the kernels are chosen by the mask: never dense ones in one step and sparse ones in the next.
+    net, (instruction_set, _) = draw(*TILES, density=density, seed=3), driving.variants()[0]
+    assert in_winograd_form(net) == [1, 3, 4]
+    data = examples(net, 64)
+    dense, sparse, auto = (results(net, data, (instruction_set, each), "momentum", 45) for each in KERNELS)
+    auto.assert_same_bits(dense if density > 0.25 else sparse)
+    for op in (1, 3, 4):
+        assert not np.array_equal(dense.arrays[f"before weight {op}"], sparse.arrays[f"before weight {op}"])
+
+
+@pytest.mark.parametrize(("channels", "size"), [(32, 8), (64, 32), (128, 16), (256, 8)])
+def test_winograds_form_is_about_as_exact_as_the_sparse_kernels(channels, size):
+    # Every logit is one number that the second convolution makes. Without ReLUs there is no kink.
+    ops = [conv(channels, 1), conv(channels, 3, padding=1), linear(200)]
+    net = draw((3, size, size), ops, seed=1)
+    units = np.random.default_rng(5).permutation(net.weights[2].shape[1])[:200]
+    net.weights[2][:] = 0
+    net.weights[2][np.arange(200), units] = 1
+    step = safe_step(net, 33)
+    exact = expected_gradients(step).result.arrays
+    off = {}
+    for kernels in ("dense", "sparse"):
+        network = driving.load(net, (driving.variants()[0][0], kernels))
+        found = driving.differentiate(network, net, step.data, step.batch, step.seed).arrays
+        off[kernels] = {
+            k: np.abs(found[k] - exact[k]).max() / np.abs(exact[k]).max()
+            for k in ("logits", "weight 0", "weight 1")
+        }
+    for name, dense in off["dense"].items():
+        assert dense < OFF, name
+        assert dense < TIMES * off["sparse"][name], name
+
+
+@pytest.mark.parametrize("kernels", ["dense", "auto"])
+@pytest.mark.parametrize("pruned", ["filters", "channels", "both"])
+def test_bits_of_a_smaller_dense_layer_are_those_of_one_full_of_zeros(pruned, kernels):
+    net, data, batch = draw(*TILES, seed=2), examples(draw(*TILES), 50), np.arange(50)
+    mask = np.ones(net.weights[3].shape, bool)
+    if pruned != "channels":
+        mask[::3] = False
+    if pruned != "filters":
+        mask[:, 1::2] = False
+    net = net.pruned({3: mask})
+    for instruction_set in native.kernels().instruction_sets():
+        variant = (instruction_set, kernels)
+        masked = driving.differentiate(driving.load(net, variant), net, data, batch, 4)
+        zeros = driving.differentiate(driving.load(net, variant, masked=False), net, data, batch, 4)
+        # What does not reach the logits has no gradient where it is left out.
+        zeros.arrays["weight 3"] = zeros.arrays["weight 3"] * mask
+        zeros.assert_same_bits(masked, variant)
+
+
 @pytest.mark.parametrize("variant", ["dense", "sparse"])
 @pytest.mark.parametrize("optimizer", ["plain", "momentum", "adam"])
-def test_bits_do_not_depend_on_runs_or_slices(variant, optimizer):
-    net = draw(*NETWORKS["everything"], density=0.4)
+@pytest.mark.parametrize("name", ["everything", "tiles"])
+def test_bits_do_not_depend_on_runs_or_slices(name, variant, optimizer):
+    net = draw(*ALL[name], density=0.4)
     data = examples(net, 64)
     variant = (driving.variants()[0][0], variant)
     first = results(net, data, variant, optimizer, 33)
@@ -136,10 +215,10 @@ def test_bits_do_not_depend_on_runs_or_slices(variant, optimizer):
 
 
 @pytest.mark.parametrize("density", [0.5, 0.1])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_bits_do_not_depend_on_masks_where_zeros_do(name, density):
     # Without masks the zeros have gradients too; all others are the same.
-    net = draw(*NETWORKS[name], density=density)
+    net = draw(*ALL[name], density=density)
     data, batch = examples(net, 50), np.arange(50)
     for variant in driving.variants():
         masked = driving.differentiate(driving.load(net, variant), net, data, batch, 4)
@@ -214,10 +293,13 @@ def integers(what: int, shape: tuple[int, ...], below: int) -> np.ndarray:
     return (words % np.uint64(below)).astype(np.int64).reshape(shape)
 
 
-def test_bits_are_those_of_numerics_1():
-    # Whatever compiler and processor: states in stores say ``numerics: 1`` and mean these bits. A change here
+@pytest.mark.parametrize(
+    ("name", "expected"), [("everything", "4571e4878bdaca04"), ("tiles", "b8a4cd6d4b6a7adb")]
+)
+def test_bits_are_those_of_numerics_2(name, expected):
+    # Whatever compiler and processor: states in stores say ``numerics: 2`` and mean these bits. A change here
     # is a reason to stop, and then for another number of the numerics beside another digest.
-    shape, ops = NETWORKS["everything"]
+    shape, ops = ALL[name]
     net = draw(shape, ops, density=0.5)
     for op, weight in net.weights.items():
         net.masks[op] = integers(op, weight.shape, 2) == 1
@@ -239,4 +321,4 @@ def test_bits_are_those_of_numerics_1():
         for name, array in found.items():
             # Zeros of either sign are equal.
             digest.update(f"{optimizer} {name}".encode() + (array + np.zeros((), array.dtype)).tobytes())
-    assert digest.hexdigest()[:16] == "4571e4878bdaca04"
+    assert digest.hexdigest()[:16] == expected

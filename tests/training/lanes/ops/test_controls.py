@@ -7,6 +7,8 @@ import pytest
 
 from . import driving
 from .checking import (
+    Expected,
+    Step,
     Trained,
     assert_near,
     assert_steps_near,
@@ -16,7 +18,7 @@ from .checking import (
     take_steps,
 )
 from .driving import OPTIMIZERS
-from .nets import Examples, conv, draw, dropout, linear
+from .nets import Examples, Net, conv, draw, dropout, linear
 
 NUMBERS = r"^(weight|bias) \d"
 SHAPE = (1, 8, 8)
@@ -59,6 +61,34 @@ def test_gradients_of_one_changed_example_are_noticed(place, density, change):
         found.arrays["logits"] = expected.result.arrays["logits"]
         with pytest.raises(AssertionError, match=NUMBERS):
             assert_near(found, expected.result, expected.allowed)
+
+
+@pytest.fixture(scope="module")
+def in_tiles() -> tuple[Net, Expected, Step]:
+    """A convolution in tiles of two by two outputs, on 9x10 pixels without padding."""
+    net = draw((32, 9, 10), [conv(32, 3, relu=True), linear(5)], seed=1)
+    net = replace(net, scale=net.scale / 4)
+    step = safe_step(net, 33)
+    return net, expected_gradients(step), step
+
+
+@pytest.mark.parametrize("name", ["logits", "weight 0"])
+@pytest.mark.parametrize("pixel", [(0, 0), (0, 9), (8, 0), (8, 9), (1, 2), (3, 4), (8, 5), (4, 9)])
+def test_one_pixel_in_place_of_its_neighbour_is_noticed_in_tiles(in_tiles, pixel, name):
+    # What a tile that reads one row or column too far would see: of one example, in one channel.
+    net, expected, step = in_tiles
+    images, (i, j) = step.data.images.copy(), pixel
+    of, neighbour = step.batch[32], (i - 1 if i else 1, j)
+    images[of, 5, i, j] = images[of, 5][neighbour]
+    assert images[of, 5, i, j] != step.data.images[of, 5, i, j]
+    network = driving.load(net)
+    found = driving.differentiate(network, net, step.data, step.batch, step.seed)
+    assert_near(found, expected.result, expected.allowed)
+    changed = Examples(images, step.data.labels)
+    other = driving.differentiate(network, net, changed, step.batch, step.seed)
+    found.arrays[name] = other.arrays[name]
+    with pytest.raises(AssertionError, match=name):
+        assert_near(found, expected.result, expected.allowed)
 
 
 @pytest.mark.parametrize("name", ["weight 0", "bias 0", "weight 3", "bias 3"])

@@ -3,7 +3,7 @@ import pytest
 
 from . import driving
 from .checking import check, gradient_of_taken
-from .nets import avgpool, conv, draw, examples, linear
+from .nets import avgpool, conv, draw, examples, in_winograd_form, linear
 
 # Shape of the image and a convolution on it.
 GEOMETRIES = {
@@ -43,6 +43,26 @@ GEOMETRIES = {
     "pool, many taps": ((17, 7, 8), conv(5, 3, padding=1, relu=True, pool=2)),
     "pool to one": ((3, 4, 4), conv(16, 3, relu=True, pool=2)),
 }
+# The same for dense kernels in Winograd's form: tiles of two by two outputs, taken in pairs, and in strips of four.
+IN_TILES = {
+    "one row of pairs": ((32, 2, 32), conv(32, 3, padding=1)),
+    "whole tiles": ((33, 10, 12), conv(35, 3)),
+    "half a tile below": ((32, 11, 10), conv(33, 3)),
+    "half a tile at the right": ((34, 10, 11), conv(32, 3)),
+    "half tiles": ((32, 9, 9), conv(37, 3, padding=1)),
+    "an odd number of tiles": ((38, 10, 10), conv(32, 3, padding=1)),
+    "padded": ((32, 8, 10), conv(38, 3, padding=1)),
+    "padded by two": ((35, 7, 8), conv(32, 3, padding=2)),
+    "padded by more than the kernel": ((32, 3, 4), conv(33, 3, padding=(5, 4))),
+    "padded unevenly": ((32, 8, 9), conv(32, 3, padding=(2, 0, 1, 3))),
+    "pool": ((32, 8, 8), conv(32, 3, padding=1, relu=True, pool=2)),
+    "pool, odd": ((33, 11, 9), conv(34, 3, padding=1, relu=True, pool=2)),
+    "pool, no ReLU": ((32, 10, 12), conv(32, 3, pool=2)),
+    "pool, padded unevenly": ((32, 8, 9), conv(36, 3, padding=(3, 1, 0, 2), relu=True, pool=2)),
+    "two blocks of channels": ((130, 8, 8), conv(32, 3, padding=1, relu=True)),
+    "two blocks of channels back": ((32, 8, 8), conv(131, 3, padding=1)),
+    "many of both": ((70, 8, 8), conv(81, 3, padding=1, relu=True, pool=2)),
+}
 OUTPUTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 16, 18, 20)
 
 
@@ -60,6 +80,45 @@ def test_conv_sends_its_gradient_back(name, relu, density):
     shape, op = GEOMETRIES[name]
     ops = [conv(shape[0], 1, relu=relu), op, linear(4)]
     check(draw((2, *shape[1:]), ops, seed=2, density=density), 33)
+
+
+@pytest.mark.parametrize("density", [1, 0.5])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("name", IN_TILES)
+def test_conv_in_tiles(name, relu, density):
+    shape, op = IN_TILES[name]
+    ops = [conv(shape[0], 1, relu=relu), op, linear(4)]
+    net = draw((2, *shape[1:]), ops, seed=2, density=density)
+    assert in_winograd_form(net) == [1]
+    check(net, 33, spare=400)
+
+
+@pytest.mark.parametrize("density", [1, 0.3])
+def test_conv_in_tiles_on_the_image(density):
+    check(draw((32, 9, 10), [conv(33, 3, padding=1, relu=True), linear(4)], density=density), 33, spare=400)
+
+
+@pytest.mark.parametrize("size", [1, 32, 65])
+def test_conv_in_tiles_of_any_batch(size):
+    ops = [
+        conv(32, 3, relu=True),
+        conv(32, 3, padding=1, relu=True),
+        conv(35, 3, padding=1, pool=2),
+        linear(5),
+    ]
+    net = draw((3, 10, 10), ops, seed=3)
+    assert in_winograd_form(net) == [1, 2]
+    check(net, size, spare=400)
+
+
+@pytest.mark.parametrize("inputs", ["half", "one", "none"])
+@pytest.mark.parametrize("outputs", ["half", "one", "none"])
+def test_conv_in_tiles_of_a_few_live_channels(inputs, outputs):
+    net = draw((2, 8, 9), [conv(40, 1), conv(39, 3, padding=1, relu=True), linear(4)], seed=6)
+    live = {"half": slice(0, None, 2), "one": slice(7, 8), "none": slice(0)}
+    mask = np.zeros(net.weights[1].shape, bool)
+    mask[live[outputs], live[inputs]] = True
+    check(net.pruned({1: mask}), 33, spare=400)
 
 
 @pytest.mark.parametrize("density", [1, 0.4])

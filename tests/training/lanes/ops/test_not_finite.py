@@ -7,7 +7,7 @@ import pytest
 
 from . import driving
 from .driving import OPTIMIZERS
-from .nets import Net, conv, draw, dropout, examples, linear, maxpool, relu
+from .nets import Net, conv, draw, dropout, examples, in_winograd_form, linear, maxpool, relu
 from .small import call_train
 
 OPS = (
@@ -17,6 +17,17 @@ OPS = (
     maxpool(2, 1),
     linear(6, relu=True),
     dropout(0.1),
+    linear(4),
+)
+
+
+# Dense in Winograd's form, where a number that is not finite reaches all outputs of its tile.
+IN_TILES = (
+    conv(32, 1, relu=True),
+    conv(33, 3, padding=1, relu=True),
+    conv(32, 3, relu=True, pool=2),
+    conv(35, 3, padding=3),
+    relu(),
     linear(4),
 )
 
@@ -42,6 +53,36 @@ def test_not_finite_bias(kernels, op, number):
     net = drawn_net()
     net.biases[op][:] = number
     check(net, op, kernels)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("op", [1, 2, 3])
+@pytest.mark.parametrize("what", ["weight", "bias"])
+def test_not_finite_in_tiles(what, op, number):
+    net = draw((2, 10, 11), IN_TILES, seed=2)
+    assert in_winograd_form(net) == [1, 2, 3]
+    if what == "weight":
+        net.weights[op][5, 7, 2, 1] = number
+    else:
+        # A ReLU takes minus infinity for zero.
+        net.biases[op][5] = abs(number)
+    check(net, op, "dense")
+
+
+def test_large_numbers_stay_finite_in_tiles():
+    # The sums of four numbers in each direction need a factor of sixteen.
+    net = draw((2, 10, 11), IN_TILES, seed=2)
+    for op in (1, 2, 3):
+        net.biases[op][:] = 0
+    data, batch, large = examples(net, 50), np.arange(50), np.float32(2.0**110)
+    for variant in driving.variants():
+        expected = driving.differentiate(driving.load(net, variant), net, data, batch)
+        network = driving.load(net, variant)
+        for values, write in ((net.weights, network.set_weight), (net.biases, network.set_bias)):
+            write(0, values[0] * large)
+        network.set_weight(5, net.weights[5] / large)
+        found = driving.differentiate(network, net, data, batch)
+        np.testing.assert_array_equal(found.arrays["logits"], expected.arrays["logits"])
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
