@@ -7,7 +7,7 @@ SANITIZED := build/sanitized
 # Old versions of pip know the first name only, new ones use the second for what builds need.
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip
 
-.PHONY: demo test check lint types imports doctest e2e test-slow sanitize faults kills bench clean
+.PHONY: demo test check lint types imports doctest e2e test-slow sanitize faults kills simulate bench clean
 
 demo: $(READY)
 	$(BIN)/pomona run iterative-pruning --preset quick
@@ -59,6 +59,12 @@ faults: $(READY)
 # A real study killed at 200 random moments; at the end its bits are those of one that nothing befell.
 kills: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills
+
+# 10,000 simulated studies for every test, interval and forecast; their tables go to $(SIMULATED)/simulation.md.
+SIMULATED ?= build/simulation
+STUDIES ?= 10000
+simulate: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation.every $(SIMULATED) --studies $(STUDIES)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/training_loop.py

@@ -1,1 +1,1 @@
-"""Intervals and summaries on tidy numbers. NumPy and SciPy only."""
+"""Tests, intervals, effects, power, corrections and regression on tidy numbers. Never imports torch."""

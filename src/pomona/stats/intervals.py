@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from pomona.core.errors import InputError
+from pomona.stats.result import Result
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,19 @@ def summarise(values: Sequence[float] | NDArray[np.floating], confidence: float 
     mean, sd = float(np.mean(given)), float(np.std(given, ddof=1))
     half = float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / math.sqrt(n)
     return Summary(n, mean, sd, mean - half, mean + half)
+
+
+def t_interval(values: Sequence[float] | NDArray[np.floating], level: float = 0.95) -> Result:
+    """The t interval for a mean as a ``Result``: the default of this room at every n.
+
+    Raises:
+        InputError: As ``summarise``.
+
+    Source:
+        Student 1908; ``scipy.stats.t.interval``.
+    """
+    found = summarise(values, level)
+    notes = ("one value has no interval",) if found.n == 1 else ()
+    return Result(
+        "t interval", found.mean, found.low, found.high, level, None, found.n, df=found.n - 1, notes=notes
+    )

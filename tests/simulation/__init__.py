@@ -1,0 +1,1 @@
+"""Simulated studies: how often the offered tests err, their intervals cover and their forecasts hold."""
