@@ -37,15 +37,16 @@ down. A step that trains can prune meanwhile:
 ```
 
 What is not written has these values: `granularity: weight`, `scope: layer`, `layers: all`, `pruned: zero`,
-`rounds: 1`, `examples: 128`, `amount: 20%`, `rounding: nearest`, `schedule: exponential` (of `during`: `cubic`). So
-`method: snip`, which is a whole method of the first table (all layers ranked together), is not `method: {criterion:
-snip}`, which ranks each layer by itself; SynFlow as its authors run it is `method: synflow`, with its 100 rounds.
-`inverted: yes` keeps what the criterion would prune. The examples are drawn uniformly from those that train, by the
-replicate's mask stream, anew at each level.
+`rounds: 1`, `examples: 128`, `amount: 20%`, `rounding: nearest`, `schedule: exponential` (of `during`:
+`cubic`). So `method: snip`, which is a whole method of the first table (all layers ranked together), is not
+`method: {criterion: snip}`, which ranks each layer by itself; SynFlow as its authors run it is
+`method: synflow`, with its 100 rounds. `inverted: yes` keeps what the criterion would prune. The examples are
+drawn uniformly from those that train, by the replicate's mask stream, anew at each level.
 
-A treatment sets every tensor of the network, biases, batch-norm scales and statistics included: those of its target,
-or, for `finetune`, those that training left. Biases are never masked. The optimizer starts without a past in every
-training; in pruning `during` a training it goes on, and its state is zero where a weight was pruned.
+A treatment sets every tensor of the network, biases, batch-norm scales and statistics included: those of its
+target, or, for `finetune`, those that training left. Biases are never masked. The optimizer starts without a
+past in every training; in pruning `during` a training it goes on, and its state is zero where a weight was
+pruned.
 
 On any module, without a study:
 
