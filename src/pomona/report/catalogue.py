@@ -49,8 +49,8 @@ class Section:
 GRANULARITIES = {
     "weight": "single weights",
     "channel-in": "input channels: all weights that read one input",
-    "channel-out": "output channels: all weights of one output; its bias stays. The last layer, whose outputs "
-    "are the classes, is left alone unless `layers` names it",
+    "channel-out": "output channels: all weights of one output; its bias stays. The last layer, whose "
+    "outputs are the classes, is left alone unless `layers` names it",
     "kernel": "kernels: the weights from one input to one output of a convolution",
     "block-4x4": "blocks of outputs x inputs, of any size, with whole kernels; those at the edge are smaller",
     "2:4": "single weights, so that two are left of every four consecutive inputs of an output; any n:m",
