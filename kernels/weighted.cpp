@@ -162,7 +162,7 @@ void Weighted::bias_gradient(const Pass& pass) {
     if (!has_bias_) return;
     const std::size_t floats = static_cast<std::size_t>(out.shape.positions()) * TILE;
     // Some outputs at a time: the sum of one is a chain of additions that wait for each other.
-    constexpr std::size_t SIDE_BY_SIDE = 4;
+    constexpr std::size_t SIDE_BY_SIDE = 8 / HALVES;
     for (std::size_t first = 0; first < live_rows_.size(); first += SIDE_BY_SIDE) {
         const std::size_t count = std::min(SIDE_BY_SIDE, live_rows_.size() - first);
         const float* gradient[SIDE_BY_SIDE];
@@ -170,7 +170,7 @@ void Weighted::bias_gradient(const Pass& pass) {
             gradient[k] = out.gradient.data() + live_rows_[first + std::min(k, count - 1)] * out.shape.channel_floats();
         V half[SIDE_BY_SIDE][HALVES] = {};
         for (std::size_t i = 0; i < floats; i += CLASSES)
-            LANES_UNROLL(4)
+            LANES_UNROLL(8)
             for (std::size_t k = 0; k < SIDE_BY_SIDE; k++)
                 LANES_UNROLL(2)
                 for (int h = 0; h < HALVES; h++) half[k][h] += load(gradient[k] + i + h * WIDTH);
