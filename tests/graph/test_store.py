@@ -13,6 +13,7 @@ from pomona.graph.ledger import Output
 from pomona.graph.nodes import Graph, State
 from pomona.graph.store import Files, Store
 from pomona.graph.tables import FORMAT
+from pomona.graph.tags import tag
 from tests.graph.conftest import add, run
 
 KEY = "ab" * 32
@@ -99,7 +100,14 @@ def test_find_nothing_says_so(store: Store) -> None:
     for prefix in ("ff", "xyz", KEY + "0", "%", "_b"):
         with pytest.raises(InputError) as caught:
             store.find(prefix)
-        assert str(caught.value) == f"no state in {store.folder} has a key that begins with {prefix!r}"
+        wanted = f"no state in {store.folder} has a key that begins with {prefix!r}, or it as a tag"
+        assert str(caught.value) == wanted
+
+
+def test_find_takes_a_tag_that_one_state_has(store: Store) -> None:
+    state_with_key(store, KEY)
+    tag(store.ledger, [KEY], "lth")
+    assert store.find("lth") == KEY
 
 
 def test_find_several_names_the_first_few(store: Store) -> None:

@@ -24,7 +24,10 @@ Dependency = str | Path | Function | ModuleType
 
 # What the names of recipes and probes mean elsewhere: a user's must be others.
 TAKEN = frozenset(
-    ["init", "train", "prune", "treat", "transfer", "join", "snapshot", "control", "calibrate", "evaluate"]
+    [
+        *("init", "train", "prune", "treat", "transfer", "join", "import", "snapshot", "control"),
+        *("calibrate", "evaluate"),
+    ]
 )
 
 
