@@ -70,6 +70,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training_loop.py
 	$(BIN)/python benchmarks/lanes.py
 	$(BIN)/python benchmarks/graph.py
+	$(BIN)/python benchmarks/pruning.py
 
 # Says at the end what the kernels run on, or why there are none.
 $(READY): pyproject.toml constraints.txt $(shell find kernels)
