@@ -338,5 +338,9 @@ def _inversion(plain: Pruned, inverted: Pruned) -> dict[str, Any]:
     ]
     evidence = ControlEvidence("invert", tuple(layers))
     if inverted.audit.achieved and not evidence.changed:
-        raise StateFailure("error", "invert: the mask is that of the scores as they are")
+        raise StateFailure(
+            "bad input",
+            "control invert: the mask is that of the scores as they are; where all that is left has one score, "
+            "as in a network whose outputs no longer change, there is nothing to turn",
+        )
     return asdict(evidence)
