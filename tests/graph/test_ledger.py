@@ -139,7 +139,8 @@ def test_a_ledger_that_may_not_be_written_is_said(ledger: Ledger) -> None:
         ledger.plan([INIT], [])
 
 
-def test_a_ledger_in_use_is_said(ledger: Ledger) -> None:
+def test_a_ledger_in_use_is_said(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pomona.graph.ledger._PATIENCE_SECONDS", 1)
     other = Ledger(ledger.path, create=False)
     other.connection.execute("PRAGMA busy_timeout = 0")
     with (
