@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pomona.core.errors import InputError
 from pomona.core.step import Step
-from pomona.graph.jobs import Job, Stored
+from pomona.graph.jobs import Stored
 from pomona.pruning.method import Method
 from pomona.pruning.prune import prune
 from pomona.pruning.schedule import density_at
@@ -35,17 +35,14 @@ class During:
     """The prunings of one training.
 
     Args:
-        job: The training.
         params: Its parameters; of a snapshot those of the training that it is of.
         how: What it needs.
         kinds: Every prunable parameter and its kind.
     """
 
-    def __init__(
-        self, job: Job, params: Mapping[str, Any], how: Mapping[str, Any], kinds: Mapping[str, str]
-    ) -> None:
+    def __init__(self, params: Mapping[str, Any], how: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
         bench.check_sources(how)
-        self._job, self._params, self._how, self._kinds = job, params, how, kinds
+        self._params, self._how, self._kinds = params, how, kinds
         self._asked = params["during"]
         self._method = Method.model_validate(how["method"])
         per_epoch = how["steps_per_epoch"]

@@ -146,7 +146,7 @@ def _train(
     data = training_part(how, params)
     dropout = Stream("dropout", params["seeds"]["dropout"]) if "dropout" in params["seeds"] else None
     masks, kinds = bench.masks_of(parent, files)
-    during = During(job, params, how, kinds) if "during" in params else None
+    during = During(params, how, kinds) if "during" in params else None
     checkpoint, taken = _resumed(job.node, snapshots, how, files)
 
     def finished() -> bool:
