@@ -340,7 +340,7 @@ def _inversion(plain: Pruned, inverted: Pruned) -> dict[str, Any]:
     if inverted.audit.achieved and not evidence.changed:
         raise StateFailure(
             "bad input",
-            "control invert: the mask is that of the scores as they are; where all that is left has one score, "
-            "as in a network whose outputs no longer change, there is nothing to turn",
+            "control invert: the mask is that of the scores as they are; where all that is left has one "
+            "score, as in a network whose outputs no longer change, there is nothing to turn",
         )
     return asdict(evidence)
