@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from pomona.core.errors import StoreError
+from pomona.graph.chain import append, check, entries
 from pomona.graph.ledger import Ledger
 from pomona.graph.nodes import Graph
+from pomona.graph.store import LEDGER, Store
 from pomona.graph.tables import FORMAT
-from tests.graph.conftest import add, attempt
+from tests.graph.conftest import add, attempt, mean, run, snapshot, train
 
-# The tables of the first format, as they were written down then.
+# The tables of the first format, as they were written down then; and a whole ledger of the second, as a run
+# of that time left it.
 FORMAT_1 = (Path(__file__).parent / "format-1.sql").read_text()
+FORMAT_2 = (Path(__file__).parent / "format-2.sql").read_text()
 
 
 @pytest.fixture
@@ -39,9 +43,28 @@ def old(tmp_path: Path) -> Path:
             connection.execute("INSERT INTO parents VALUES (?,?,?)", (state.key, i, parent))
     connection.execute("UPDATE states SET status = 'done' WHERE key = ?", (root.key,))
     connection.execute("INSERT INTO outputs VALUES (?, 'weights', 'abc', 12, '{}')", (root.key,))
+    connection.execute(
+        "INSERT INTO probes (key, name, version, params, how, status) VALUES ('p', 'accuracy', 1, '{}', '{}', 'done')"
+    )
     connection.execute("INSERT INTO measurements VALUES ('p', 'accuracy', '', -1, 0.5)")
     connection.close()
     return path
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    """A store of the second format: its ledger, and none of its files."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    connection = sqlite3.connect(folder / LEDGER, isolation_level=None)
+    connection.executescript("PRAGMA journal_mode = WAL;" + FORMAT_2 + "PRAGMA user_version = 2;")
+    connection.close()
+    return folder
+
+
+def finished(ledger: Ledger) -> list[str]:
+    sql = "SELECT key FROM {} WHERE status = 'done'"
+    return sorted(row["key"] for table in ("states", "probes") for row in ledger.rows(sql.format(table)))
 
 
 def test_a_ledger_of_the_first_format_is_migrated_and_a_copy_kept(old: Path) -> None:
@@ -72,17 +95,77 @@ def test_a_ledger_of_the_first_format_is_migrated_and_a_copy_kept(old: Path) -> 
     again.close()
 
 
-def test_a_migrated_ledger_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["old", "second"])
+def test_a_migrated_ledger_has_the_tables_of_a_new_one(
+    which: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     def schema(ledger: Ledger) -> set[tuple[str, ...]]:
         tables = [row["name"] for row in ledger.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
         columns = {(t, c["name"], c["type"]) for t in tables for c in ledger.rows(f"PRAGMA table_info({t})")}
         return columns | {("", row["name"], "") for row in ledger.rows("SELECT name FROM sqlite_master")}
 
-    migrated, new = Ledger(old, create=False), Ledger(tmp_path / "new.sqlite", create=True)
+    found: Path = request.getfixturevalue(which)
+    path = found / LEDGER if found.is_dir() else found
+    migrated, new = Ledger(path, create=False), Ledger(tmp_path / "new.sqlite", create=True)
     assert schema(migrated) == schema(new)
     migrated.commit_state("k", [], {}, attempt("k"), 1)
     migrated.close()
     new.close()
+
+
+def test_the_chain_of_an_old_ledger_begins_with_what_is_done_in_it(old: Path) -> None:
+    ledger = Ledger(old, create=False)
+    found = entries(ledger)
+    assert [(entry.number, entry.kind) for entry in found] == [(1, "adopted"), (2, "adopted")]
+    assert sorted(entry.subject for entry in found) == finished(ledger)
+    assert check(ledger) == []
+    with ledger.transaction() as write:
+        write.execute("UPDATE measurements SET value = 0.6")
+    assert [found.what for found in check(ledger)] == [
+        "accuracy of probe p (accuracy) was changed after it was measured"
+    ]
+    ledger.close()
+
+
+def test_a_ledger_of_the_second_format_keeps_all_that_it_held(second: Path) -> None:
+    def held(connection: sqlite3.Connection) -> set[str]:
+        # By a cursor of its own: the dump makes its own names of rows.
+        lines = {line for line in connection.iterdump() if line.startswith("INSERT")}
+        return {
+            line for line in lines if not line.startswith(('INSERT INTO "chain"', 'INSERT INTO "events"'))
+        }
+
+    connection = sqlite3.connect(second / LEDGER)
+    before = held(connection)
+    connection.close()
+    with Store(second) as store:
+        assert store.ledger.migrated == second / f"{LEDGER}.format-2"
+        assert held(store.ledger.connection) == before
+        assert len(before) > 30
+        assert [entry.kind for entry in entries(store.ledger)] == ["adopted"] * 7
+        assert sorted(entry.subject for entry in entries(store.ledger)) == finished(store.ledger)
+        assert check(store.ledger) == []
+        assert store.ledger.rows("SELECT * FROM blindings") == []
+
+
+def test_a_run_goes_on_in_a_store_of_the_second_format(second: Path) -> None:
+    graph = Graph()
+    root = add(graph, 0.1)
+    line = [root, add(graph, 1, root)]
+    line.append(add(graph, 2.5, line[1]))
+    mean(graph, snapshot(graph, 2, train(graph, 3, root)), line[2])
+    mean(graph, *line)
+    new = mean(graph, add(graph, 7, line[2]))
+    with Store(second) as store:
+        append(store.ledger, "registered", "study", "{}")
+        scheduler = run(store, graph)
+        assert scheduler.failures == []
+        # Its files are not there (one had been let go), and come out with the bits of then.
+        assert (scheduler.tally.cached, scheduler.tally.restored, scheduler.tally.done) == (5, 5, 1)
+        kinds = [entry.kind for entry in entries(store.ledger)]
+        assert kinds == ["adopted"] * 7 + ["registered", "state", "probe"]
+        assert entries(store.ledger)[-1].subject == new.key
+        assert check(store.ledger) == []
 
 
 def test_several_processes_migrate_one_ledger_once(old: Path) -> None:
@@ -91,6 +174,7 @@ def test_several_processes_migrate_one_ledger_once(old: Path) -> None:
     assert [process.wait() for process in processes] == [0] * 4
     ledger = Ledger(old, create=False)
     assert [row[0] for row in ledger.rows("SELECT distance FROM states ORDER BY rowid")] == [0, 1, 2, 1]
+    assert len(entries(ledger)) == 2
     ledger.close()
 
 

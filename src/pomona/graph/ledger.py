@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pomona.core.errors import StoreError, StoreWriteError
+from pomona.graph.chain import seal
 from pomona.graph.faults import damaged, explained, wrong_format
 from pomona.graph.migrate import migrate
 from pomona.graph.nodes import Probe, State, from_json, to_json
@@ -210,10 +211,13 @@ class Ledger:
                 (to_json(facts), time.time(), key),
             ).rowcount
             if added:
+                # What lies there of a state that was not done is nobody's.
+                write.execute("DELETE FROM outputs WHERE state = ?", (key,))
                 write.executemany(
                     "INSERT OR REPLACE INTO outputs VALUES (?,?,?,?,?,NULL)",
                     [(key, o.name, o.digest, o.size_bytes, to_json(o.tensors)) for o in outputs],
                 )
+                seal(write, "state", key)
             self._ended(write, key, attempt, run)
             return bool(added)
 
@@ -224,13 +228,14 @@ class Ledger:
             self._ended(write, key, attempt, run)
 
     def commit_probe(self, key: str, values: Iterable[Measurement], attempt: Attempt, run: int) -> None:
-        """A probe is done, with its numbers."""
+        """A probe is done, with its numbers. One that another process has finished stays as it is."""
         with self.transaction() as write:
-            write.executemany(
-                "INSERT OR REPLACE INTO measurements VALUES (?,?,?,?,?)",
-                [(key, v.quantity, v.layer, v.class_, v.value) for v in values],
-            )
-            write.execute("UPDATE probes SET status='done', finished_at=? WHERE key=?", (time.time(), key))
+            sql = "UPDATE probes SET status='done', finished_at=? WHERE key=? AND status != 'done'"
+            if write.execute(sql, (time.time(), key)).rowcount:
+                write.execute("DELETE FROM measurements WHERE probe = ?", (key,))
+                rows = [(key, v.quantity, v.layer, v.class_, v.value) for v in values]
+                write.executemany("INSERT OR REPLACE INTO measurements VALUES (?,?,?,?,?)", rows)
+                seal(write, "probe", key)
             self._ended(write, key, attempt, run)
 
     def commit_failure(self, attempt: Attempt, run: int, final: bool) -> None:

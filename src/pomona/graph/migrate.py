@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from pomona.graph.tables import FORMAT, NEW_IN_2
+from pomona.graph.chain import adopt
+from pomona.graph.tables import FORMAT, NEW_IN_2, NEW_IN_3
 from pomona.graph.writing import sync_folder
 
 
@@ -60,8 +61,7 @@ def _copy(connection: sqlite3.Connection, target: Path) -> None:
 def _from_1_to_2(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE states ADD COLUMN distance INTEGER NOT NULL DEFAULT 0")
     connection.execute("ALTER TABLE outputs ADD COLUMN dropped_at REAL")
-    for statement in filter(str.strip, NEW_IN_2.split(";")):
-        connection.execute(statement)
+    _execute(connection, NEW_IN_2)
     children: dict[str, list[str]] = {}
     for child, parent in connection.execute("SELECT child, parent FROM parents"):
         children.setdefault(parent, []).append(child)
@@ -78,4 +78,15 @@ def _from_1_to_2(connection: sqlite3.Connection) -> None:
     connection.executemany("UPDATE states SET distance = ? WHERE key = ?", rows)
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1_to_2}
+def _from_2_to_3(connection: sqlite3.Connection) -> None:
+    _execute(connection, NEW_IN_3)
+    adopt(connection)
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    # One at a time: a script would end the transaction.
+    for statement in filter(str.strip, statements.split(";")):
+        connection.execute(statement)
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1_to_2, 2: _from_2_to_3}

@@ -25,14 +25,15 @@ class Subgraph:
     ended_at: Mapping[str, float]
 
 
-def subgraph(store: Store, query: Query | str | None = None) -> Subgraph:
+def subgraph(store: Store, query: Query | str | States | None = None) -> Subgraph:
     """Read the states that a query finds; lines go through those that it leaves out.
 
     Args:
         store: Where to look.
-        query: Which states; all by default.
+        query: Which states; all by default. Or the states themselves.
     """
-    chosen = {state.key: state for state in States(store, query)}
+    found = query if isinstance(query, States) else States(store, query)
+    chosen = {state.key: state for state in found}
     links: dict[str, list[str]] = {}
     for row in store.ledger.rows("SELECT child, parent FROM parents ORDER BY child, position"):
         links.setdefault(row["child"], []).append(row["parent"])

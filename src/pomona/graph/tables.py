@@ -1,6 +1,6 @@
 """The tables of a ledger. Stores outlive code: a change here needs a new FORMAT and a step in ``migrate``."""
 
-FORMAT = 2  # raised by every change of the tables that older code cannot read
+FORMAT = 3  # raised by every change of the tables that older code cannot read
 
 TABLES = """
 CREATE TABLE states (
@@ -60,4 +60,14 @@ CREATE TABLE events (
 CREATE TABLE sources (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
 
-TABLES += NEW_IN_2
+NEW_IN_3 = """
+CREATE TABLE chain (
+    number INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+    content TEXT NOT NULL, link TEXT NOT NULL);
+CREATE INDEX chain_subject ON chain (subject);
+CREATE TABLE blindings (
+    registration TEXT PRIMARY KEY, study TEXT NOT NULL, factors TEXT NOT NULL, salt TEXT NOT NULL,
+    commitment TEXT NOT NULL, revealed_at REAL);
+"""
+
+TABLES += NEW_IN_2 + NEW_IN_3

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from pomona.core.errors import InputError
@@ -60,10 +61,10 @@ def notes(ledger: Ledger, key: str) -> list[Note]:
     return [Note(row["text"], row["written_at"]) for row in rows]
 
 
-def tag_counts(ledger: Ledger) -> dict[str, int]:
-    """All tags, and how many states have them."""
-    rows = ledger.rows("SELECT tag, COUNT(*) AS count FROM tags GROUP BY tag ORDER BY tag")
-    return {row["tag"]: row["count"] for row in rows}
+def tag_counts(ledger: Ledger, but: Container[str] = ()) -> dict[str, int]:
+    """All tags, and how many states have them; some states may be left out."""
+    rows = ledger.rows("SELECT tag, state FROM tags ORDER BY tag")
+    return dict(Counter(row["tag"] for row in rows if row["state"] not in but))
 
 
 def _change(ledger: Ledger, keys: Iterable[str], name: str, sql: str) -> int:
