@@ -25,6 +25,7 @@ def tables(studies: int) -> Iterator[Table]:
     yield null.unpaired_tests(studies)
     yield null.other_tests(studies)
     yield designs.power(studies)
+    yield designs.planned(studies)
     yield intervals.replicates(studies)
     part = max(100, studies // 4)
     yield intervals.examples_and_tasks(part)

@@ -16,6 +16,7 @@ TABLES = {
     "others": lambda: null.other_tests(100, (3, 10)),
     "peeking": lambda: designs.peeking(400),
     "power": lambda: designs.power(200),
+    "planned": lambda: designs.planned(150),
     "replicates": lambda: intervals.replicates(120, (5, 20)),
     "examples": lambda: intervals.examples_and_tasks(50),
     "components": lambda: intervals.components(60),

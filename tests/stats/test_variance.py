@@ -80,6 +80,43 @@ def test_nested_sources_are_those_of_the_nested_anova():
     assert found.of("init").variance == pytest.approx((outer - middle) / 15, rel=1e-9)
 
 
+def test_without_sources_all_of_the_variance_is_the_residual():
+    table = dyestuff()
+    found = variance_components(table, "y", [], draws=20_000).of("residual")
+    assert (found.levels, found.share, found.share_low) == (29, 1, 1)
+    assert found.variance == pytest.approx(table.y.var())
+    exact = [29 * table.y.var() / stats.chi2.ppf(q, 29) for q in (0.975, 0.025)]
+    assert (found.low, found.high) == (pytest.approx(exact[0], rel=0.02), pytest.approx(exact[1], rel=0.02))
+
+
+def nested(rng, sd=(0.7, 1.0, 0.5, 0.3), shape=(5, 4, 4)):
+    """Replicates with streams of their own, crossed within each."""
+    r, a, b = np.indices(shape)
+    y = rng.normal(0, sd[0], shape[0])[r] + rng.normal(0, sd[1], shape[:2])[r, a]
+    y = y + rng.normal(0, sd[2], (shape[0], shape[2]))[r, b] + rng.normal(0, sd[3], shape)
+    return pd.DataFrame({"replicate": r.ravel(), "init": a.ravel(), "order": b.ravel(), "y": y.ravel()})
+
+
+def test_streams_within_replicates_are_balanced_and_their_intervals_cover():
+    rng, sources = np.random.default_rng(1), ["replicate", "replicate:init", "replicate:order"]
+    truth = np.array([0.49, 1.0, 0.25, 0.09])
+    found = [variance_components(nested(rng), "y", sources, draws=600) for _ in range(400)]
+    assert {one.method for one in found} == {"ANOVA estimates"}
+    estimates = np.array([[c.variance for c in one.components] for one in found])
+    error = estimates.std(axis=0) / np.sqrt(len(found))
+    assert (np.abs(estimates.mean(axis=0) - truth) < 4 * error + 0.02).all()
+    ends = np.array([[(c.low, c.high) for c in one.components] for one in found])
+    covered = ((ends[..., 0] <= truth) & (truth <= ends[..., 1])).mean(axis=0)
+    # Four standard errors of 400 draws below nominal.
+    assert (covered > 0.95 - 4 * 0.011).all(), covered
+
+
+def test_sources_that_share_what_is_no_source_are_not_balanced():
+    table = nested(np.random.default_rng(0))
+    found = variance_components(table, "y", ["replicate:init", "replicate:order"], draws=100)
+    assert found.method == "Henderson's method 1"
+
+
 def test_unbalanced_estimates_are_unbiased_and_hendersons():
     table = dyestuff().drop(index=[0, 1, 7, 20, 21, 22]).reset_index(drop=True)
     found = variance_components(table, "y", ["batch"])
@@ -143,7 +180,9 @@ def test_components_refuse_sources_that_leave_nothing():
         variance_components(factorial(), "y", ["inti"])
     with pytest.raises(InputError, match="all 60 rows are one cluster"):
         variance_components(factorial().assign(one=1), "y", ["one"])
-    with pytest.raises(InputError, match="expected at least one column"):
-        variance_components(factorial(), "y", [])
+    with pytest.raises(
+        InputError, match=r"sources \(none\) leave nothing to estimate the residual from over 1 "
+    ):
+        variance_components(factorial()[:1], "y", [])
     with pytest.raises(InputError, match="no source 'mask'; known: init, residual"):
         variance_components(factorial(), "y", ["init"]).of("mask")

@@ -7,7 +7,6 @@ of a pilot they have the unit of the data.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +36,10 @@ def t_power(effect: float, n: int, *, alpha: float = 0.05, alternative: Alternat
         ``statsmodels`` ``TTestPower.power`` (noncentral t).
     """
     size = _size(effect, alternative)
+    if alternative == "two-sided":
+        # Tail by tail: where the far one is not a number, the near one is still right.
+        sides: tuple[Alternative, Alternative] = ("greater", "less")
+        return sum(t_power(size, n, alpha=_alpha(alpha) / 2, alternative=side) for side in sides)
     found = TTestPower().power(size, whole(n, "n", 2), _alpha(alpha), alternative=_side(alternative))
     # Far out in its tail the noncentral t is not a number.
     return float(found) if found == found else float(_towards(size, alternative) > 0)
@@ -48,12 +51,19 @@ def t_minimal_effect(
     """The smallest |d_z| that the t test finds with the given power: 1.68 with 5 pairs, 1.00 with 10.
 
     Source:
-        ``statsmodels`` ``TTestPower.solve_power``.
+        ``statsmodels`` ``TTestPower.power``; its own search ends at a wrong place for few pairs and small
+        alpha, where the far tail of the noncentral t is not a number.
     """
-    given: dict[str, Any] = {"nobs": whole(n, "n", 2), "alpha": _alpha(alpha), "power": _power(power, alpha)}
-    side = "two-sided" if alternative == "two-sided" else "larger"
-    alternative_of(alternative)
-    return float(np.squeeze(TTestPower().solve_power(effect_size=None, alternative=side, **given)))
+    wanted = _power(power, _alpha(alpha))
+    side: Alternative = "two-sided" if alternative_of(alternative) == "two-sided" else "greater"
+
+    def lacking(size: float) -> float:
+        return wanted - t_power(size, n, alpha=alpha, alternative=side)
+
+    high = 1.0
+    while lacking(high) > 0:
+        high *= 2
+    return float(brentq(lacking, 0.0, high, xtol=1e-9))
 
 
 def t_replicates(

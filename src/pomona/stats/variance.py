@@ -94,7 +94,7 @@ def variance_components(
 
     Sums of squares between the values of each source are set equal to what they are expected to be (ANOVA
     estimates for balanced data, Henderson's method 1 for others). What no source names, interactions among
-    it, is the residual.
+    it, is the residual; without any source it is all of the variance, where one thing alone varies.
 
     Intervals: for balanced data from the chi-squared distributions of the sums of squares (generalised
     confidence intervals); for others from data simulated with the estimates, too short for sources of few
@@ -110,7 +110,7 @@ def variance_components(
 
     Raises:
         InputError: A column is unknown or incomplete, a source has one value only, or the sources leave
-            nothing to estimate the residual from.
+            nothing to estimate the residual from (a single row does not either).
 
     Source:
         Searle, Casella and McCulloch 1992, chapters 4 and 5; Henderson 1953; intervals: Weerahandi 1993 and
@@ -119,9 +119,11 @@ def variance_components(
     columns_of(frame, [outcome], "outcome")
     y = frame[outcome].to_numpy(dtype=np.float64)
     terms = [codes(frame, source) for source in sources]
-    if not terms:
-        raise InputError("sources: expected at least one column")
-    design = _design(sources, terms, len(y))
+    named = dict.fromkeys(
+        name for source in sources for name in ([source] if source in frame else source.split(":"))
+    )
+    balanced = _balanced(sources, [codes(frame, name) for name in named], len(y))
+    design = _design(sources, terms, len(y), balanced)
     squares = design.lowered @ _squares(y, terms)
     raw = np.asarray(np.linalg.solve(design.expected, squares), dtype=np.float64)
     found = np.maximum(raw, 0)
@@ -145,7 +147,7 @@ class _Design:
     balanced: bool
 
 
-def _design(sources: Sequence[str], terms: Sequence[NDArray[np.int64]], n: int) -> _Design:
+def _design(sources: Sequence[str], terms: Sequence[NDArray[np.int64]], n: int, balanced: bool) -> _Design:
     contained = [
         [i for i, other in enumerate(sources) if set(other.split(":")) < set(source.split(":"))]
         for source in sources
@@ -158,10 +160,10 @@ def _design(sources: Sequence[str], terms: Sequence[NDArray[np.int64]], n: int) 
     expected, df = lowered @ plain, lowered @ df
     if df[-1] < 1 - 1e-9 or np.linalg.matrix_rank(expected) < len(expected):
         raise InputError(
-            f"sources {', '.join(sources)} leave nothing to estimate the residual from over {n} rows: "
-            f"leave out an interaction, or replicate"
+            f"sources {', '.join(sources) or '(none)'} leave nothing to estimate the residual from over {n} "
+            "rows: leave out an interaction, or replicate"
         )
-    return _Design(lowered, expected, df, _balanced(sources, terms, n))
+    return _Design(lowered, expected, df, balanced)
 
 
 def _expectations(terms: Sequence[NDArray[np.int64]], n: int) -> tuple[Floats, Floats]:
@@ -194,14 +196,17 @@ def _squares(y: Floats, terms: Sequence[NDArray[np.int64]]) -> Floats:
     return np.array([*found, (centred**2).sum(axis=-1)])
 
 
-def _balanced(sources: Sequence[str], terms: Sequence[NDArray[np.int64]], n: int) -> bool:
-    """Every combination of the values of the plain columns occurs equally often."""
-    plain = [code for source, code in zip(sources, terms, strict=True) if ":" not in source]
-    named = {part for source in sources for part in source.split(":")}
-    if len(plain) < len(named):
+def _balanced(sources: Sequence[str], columns: Sequence[NDArray[np.int64]], n: int) -> bool:
+    """Whether the sums of squares are independent: every combination of values occurs equally often, and what
+    two sources share is a source itself, as ``a`` of ``a:b`` and ``a:c``.
+    """
+    if not columns:
+        return True
+    named = [frozenset(source.split(":")) for source in sources]
+    if any(a & b and a & b not in named for a in named for b in named):
         return False
-    cells = np.unique(np.column_stack(plain), axis=0, return_counts=True)[1]
-    full = int(np.prod([int(code.max()) + 1 for code in plain]))
+    cells = np.unique(np.column_stack(columns), axis=0, return_counts=True)[1]
+    full = int(np.prod([int(code.max()) + 1 for code in columns]))
     return len(cells) == full and bool((cells == n // full).all())
 
 
@@ -216,8 +221,8 @@ def _bootstrapped(
     design: _Design, terms: Sequence[NDArray[np.int64]], found: Floats, seed: int, draws: int
 ) -> Floats:
     """Estimates from data simulated with the estimated components. Shape (draws, components)."""
-    source = Draws("variance components", seed)
-    simulated = source.normal(draws, terms[0].size) * np.sqrt(found[-1])
+    source, size = Draws("variance components", seed), terms[0].size
+    simulated = source.normal(draws, size) * np.sqrt(found[-1])
     for code, variance in zip(terms, found, strict=False):
         simulated += (source.normal(draws, int(code.max()) + 1) * np.sqrt(variance))[:, code]
     return np.asarray(np.linalg.solve(design.expected, design.lowered @ _squares(simulated, terms)).T)
