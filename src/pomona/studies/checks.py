@@ -1,16 +1,15 @@
-"""What is checked of a study beyond its form and its steps: entries that no step uses, and hypotheses."""
+"""What is checked of a study beyond its form and its steps: entries that no step uses, and own measures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pomona.core.errors import ProblemsError, unknown
+from pomona.core.errors import ProblemsError
 from pomona.studies.document import Document
 from pomona.studies.own import own_measures
 from pomona.studies.reach import Factors, factors_in
 from pomona.studies.resolve import Resolver
-from pomona.studies.schema import Contrast, Let, StudySpec
-from pomona.studies.yamltext import scalar_text
+from pomona.studies.schema import Let, StudySpec
 
 # Columns of the tables of results, and what picks a point there: a factor of this name would hide them.
 RESERVED = (
@@ -60,40 +59,3 @@ def measure_faults(spec: StudySpec, order: Sequence[str], document: Document) ->
         own_measures(spec, order, document)
     except ProblemsError as error:
         yield from error.problems
-
-
-def hypothesis_faults(spec: StudySpec, factors: Factors, document: Document) -> Iterator[str]:
-    """Contrasts that leave a factor open or compare what there is not."""
-    for index, hypothesis in enumerate(spec.hypotheses):
-        if hypothesis.contrast is not None:
-            place = document.where(("hypotheses", index, "contrast"))
-            for fault in _contrast_faults(hypothesis.contrast, factors):
-                yield f"{place}: {fault}"
-
-
-def _contrast_faults(contrast: Contrast, factors: Factors) -> list[str]:
-    """A contrast fixes, matches or averages every factor that it does not compare."""
-    found: list[str] = []
-    for side in (contrast.a, contrast.b, contrast.fix):
-        for factor, label in side.items():
-            if factor not in factors:
-                found.append(unknown("factor", factor, factors))
-            elif scalar_text(label) not in factors[factor]:
-                found.append(unknown(f"label of factor {factor!r}", label, factors[factor]))
-    for factor in (*contrast.match, *contrast.average):
-        if factor not in factors:
-            found.append(unknown("factor", factor, factors))
-    if contrast.a == contrast.b:
-        found.append(f"both arms are {contrast.a!r}: there is nothing to compare")
-    compared = set(contrast.a) & set(contrast.b)
-    for factor in sorted(set(contrast.a) ^ set(contrast.b)):
-        found.append(f"factor {factor!r} is given for one arm only; give it for both")
-    settled = compared | set(contrast.fix) | set(contrast.match) | set(contrast.average)
-    for factor, values in factors.items():
-        if factor not in settled and factor not in {*contrast.a, *contrast.b}:
-            label = next(iter(values))
-            found.append(
-                f"factor {factor!r} is left open; fix it (fix: {{{factor}: {label}}}), match it "
-                f"(match: [{factor}]) or average over it (average: [{factor}])"
-            )
-    return found

@@ -60,7 +60,10 @@ def lines_of_steps(spec: StudySpec, order: Sequence[str]) -> dict[str, frozenset
 
 
 def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> dict[str, frozenset[str]]:
-    """Factors that a step names, itself or through those it builds on, less bound and joined ones."""
+    """Factors that a step names, itself or through those it builds on, less bound and joined ones.
+
+    Streams that vary reach every step: what does not draw from them has the same key for all of their values.
+    """
     reach: dict[str, frozenset[str]] = {}
     for name in order:
         step = spec.steps[name]
@@ -80,7 +83,7 @@ def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> d
             if key == "from" and step.apply is not None:
                 below -= {step.apply.over}
             own |= below
-        reach[name] = frozenset(own)
+        reach[name] = frozenset(own | set(spec.vary))
     return reach
 
 

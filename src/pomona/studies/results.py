@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomona.core.errors import InputError, unknown
+from pomona.graph.nodes import Probe
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.stats.intervals import summarise
 from pomona.studies.expand import Pair, Point, Population, expand
@@ -18,6 +19,8 @@ from pomona.studies.study import Study, load_study
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
+
+    from pomona.studies.blinding.blind import Blind
 
 _PARTS = ("test", "validation")
 _DIRECT = {"accuracy", "loss", "chance", "at-chance", "class-accuracy", "class-count"}
@@ -49,11 +52,21 @@ class Results:
         population: Its graph, where it has been expanded already.
     """
 
+    blind: Blind | None = None  # of results under codes; see studies/hypotheses/blinded.py
+
     def __init__(self, study: Study, store: Store, population: Population | None = None) -> None:
         self.study = study
         self.store = store
         self.population = population or expand(study)
         self.factors = list(study.factors)
+
+    def shown_key(self, key: str) -> str:
+        """The key of a state or probe as it may be printed."""
+        return key
+
+    def shown_text(self, text: str) -> str:
+        """A message of a run as it may be printed."""
+        return text
 
     @cached_property
     def _values(self) -> dict[str, list[tuple[str, str, int, float | None]]]:
@@ -74,10 +87,16 @@ class Results:
         keys = {point.masked.key for point in self.population.points}
         return {key: facts["kept"] for key, facts in self.store.ledger.facts(keys).items() if "kept" in facts}
 
-    def density(self, point: Point) -> float | None:
-        """Share of the prunable weights that are kept; None where the mask is not there yet."""
+    def density(self, point: Point, layer: str = "") -> float | None:
+        """Share of the prunable weights that are kept, of one layer or all; None where there is none yet."""
         kept = self._kept.get(point.masked.key)
-        return _share(list(kept.values())) if kept else None
+        if not kept or (layer and layer not in kept):
+            return None
+        return _share([kept[layer]] if layer else list(kept.values()))
+
+    def measured(self, probe: Probe) -> dict[tuple[str, str, int], float | None]:
+        """What a probe found, by quantity, layer and class (-1 where there is none)."""
+        return {(q, layer, class_): value for q, layer, class_, value in self._values.get(probe.key, [])}
 
     def frame(self) -> pd.DataFrame:
         """Every number of the study, one a row.
@@ -163,6 +182,32 @@ class Results:
             rows.append((*place, *means, stat.n, stat.mean, stat.sd, stat.low, stat.high, chance))
         names = ["step", "level", "a", "b", "layer", "density_a", "density_b"]
         return pd.DataFrame(rows, columns=[*names, "n", "mean", "sd", "low", "high", "chance"])
+
+    def collapsed(self, point: Point) -> bool:
+        """Whether a layer of it was pruned to nothing."""
+        return point.masked.key in self._collapsed
+
+    def status_of(self, probe: Probe) -> str:
+        """``planned``, ``done`` or ``failed``."""
+        return self._probe_status.get(probe.key, "planned")
+
+    def blocked(self, key: str) -> bool:
+        """Whether a state failed, or one that it descends from."""
+        return any(self._status.get(s.key) == "failed" for s in self.population.graph.ancestors(key))
+
+    @cached_property
+    def _collapsed(self) -> set[str]:
+        keys = {point.masked.key for point in self.population.points}
+        return {key for key, facts in self.store.ledger.facts(keys).items() if facts.get("collapsed")}
+
+    @cached_property
+    def _probe_status(self) -> dict[str, str]:
+        return self.store.ledger.statuses("probes")
+
+    @cached_property
+    def lost_states(self) -> dict[str, LostPoint]:
+        """Points without a state, by the key that it would have."""
+        return {lost.point.state.key: lost for lost in self.lost()}
 
     def lost(self) -> list[LostPoint]:
         """Points without a state, by their own failure or by one they descend from."""
@@ -299,7 +344,7 @@ class Results:
 
     def _head(self, point: Point) -> tuple[Any, ...]:
         place = (self.study.name, point.step, point.replicate, point.level, *self._labels(point))
-        return (*place, point.state.key, self.density(point))
+        return (*place, self.shown_key(point.state.key), self.density(point))
 
 
 def load_results(
@@ -309,7 +354,7 @@ def load_results(
     changes: Sequence[str] | Mapping[str, Any] = (),
     device: str = "cpu",
 ) -> Results:
-    """The results that a store holds for a study; nothing is computed.
+    """The results that a store holds for a study; nothing is computed. Under codes while it is blinded.
 
     Args:
         study: A name of the library, or the path of a YAML file.
@@ -317,9 +362,14 @@ def load_results(
         store: Folder of the store.
         changes: Single values, as in ``run``.
         device: Where it was run: the bits of a GPU differ, so its states are others.
+
+    Raises:
+        InputError: They are also those of another study that is blinded.
     """
+    from pomona.studies.blinding.blinded import shown  # which is made of results
+
     checked = load_study(study, preset, changes)
-    return Results(checked, Store(store, create=False), expand(checked, device))
+    return shown(Results(checked, Store(store, create=False), expand(checked, device)))
 
 
 def _arm(point: Point) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
 from pomona.core.reference import is_reference
-from pomona.core.schema import Fraction, Part, StepField
+from pomona.core.schema import Part, StepField
 from pomona.core.step import Step
 from pomona.core.streams import STREAMS
 from pomona.graph.retention import check_policy
 from pomona.pruning.stopping import parse_stop
+from pomona.studies.hypotheses.spec import Hypothesis, Registration, Variation
 from pomona.studies.yamltext import scalar_text
 
 MEASURES = {
@@ -25,14 +25,6 @@ MEASURES = {
     "reached, and what they read may be other than zero (a unit without inputs still passes on its bias)",
     "mask-distance": "Jaccard distance of masks between arms at equal level, per layer and in total",
     "weight-stability": "mean |w(level) - w(level - 1)| of weights alive at both, in SDs of the layer",
-}
-TESTS = {
-    "paired-t": "Student's t on paired differences",
-    "permutation": "exact sign-flip permutation of paired differences",
-    "wilcoxon": "Wilcoxon signed rank, exact",
-    "sign": "sign test",
-    "equivalence": "two one-sided tests within a margin",
-    "trend": "slope over level or log density",
 }
 Count = Annotated[int, Field(ge=1, strict=True)]
 Rounding = Literal["nearest", "floor"]
@@ -238,95 +230,6 @@ class StepSpec(Part):
         return self
 
 
-class Contrast(Part):
-    """Two arms, and what becomes of every factor that they do not compare."""
-
-    a: dict[str, Any]
-    b: dict[str, Any]
-    fix: dict[str, Any] = {}
-    match: tuple[str, ...] = ()
-    average: tuple[str, ...] = ()
-    pair: Literal["replicate"] | None = None
-
-
-class Estimand(Part):
-    """What is compared: a measure, at which level or density."""
-
-    measure: str
-    match: Literal["density", "effective-density", "level"] | None = None
-    value: float | None = None
-    layer: str | None = None
-    part: Literal["test", "validation"] = "test"
-
-    @field_validator("measure")
-    @classmethod
-    def _known(cls, measure: str) -> str:
-        if measure not in MEASURES:
-            raise InputError(unknown("measure", measure, MEASURES))
-        return measure
-
-    @model_validator(mode="after")
-    def _possible(self) -> Estimand:
-        if self.value is None:
-            return self
-        if self.match in ("density", "effective-density") and not 0 < self.value <= 1:
-            raise InputError(f"a density lies above 0 and at most at 1, got {self.value:g}")
-        if self.match == "level" and (self.value < 0 or self.value != int(self.value)):
-            raise InputError(f"a level is a whole number, 0 or more, got {self.value:g}")
-        return self
-
-
-class Expect(Part):
-    """What is expected before the data exist."""
-
-    effect: Fraction | None = None
-    text: str | None = None
-
-
-class Regression(Part):
-    """A regression over the results."""
-
-    rows: str
-    formula: str
-    cluster: tuple[str, ...] = ()
-
-
-class Hypothesis(Part):
-    """A claim that a study is to answer. Parsed and shown; not yet judged."""
-
-    claim: str
-    contrast: Contrast | None = None
-    model: Regression | None = None
-    of: Estimand | None = None
-    test: str | dict[str, str] | None = None
-    expect: Expect | None = None
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    primary: bool = True
-
-    @field_validator("test")
-    @classmethod
-    def _known_test(cls, test: str | Mapping[str, str] | None) -> str | Mapping[str, str] | None:
-        names = [test] if isinstance(test, str) else list(test or ())
-        for name in names:
-            if name not in TESTS:
-                raise InputError(unknown("test", name, TESTS))
-        if isinstance(test, Mapping):
-            for name, side in test.items():
-                if side not in ("greater", "less", "two-sided"):
-                    raise InputError(
-                        unknown(f"alternative of {name}", side, ("greater", "less", "two-sided"))
-                    )
-        return test
-
-    @model_validator(mode="after")
-    def _answerable(self) -> Hypothesis:
-        if (self.contrast is None) == (self.model is None):
-            raise InputError("expected exactly one of 'contrast' and 'model'")
-        if self.contrast is not None and self.of is None:
-            raise InputError("a contrast needs 'of': the measure that is compared")
-        return self
-
-
 class StudySpec(Part):
     """A whole study as it is written, after its preset and changes."""
 
@@ -343,6 +246,10 @@ class StudySpec(Part):
     steps: Annotated[dict[str, StepSpec], Field(min_length=1)]
     measure: tuple[str | ProbeSpec, ...] = ("accuracy",)
     hypotheses: tuple[Hypothesis, ...] = ()
+    registration: Registration = Registration()
+    # Seed streams that vary on their own, each with so many values; where several do, in all combinations.
+    vary: dict[str, Annotated[int, Field(ge=2, le=1000, strict=True)]] = {}
+    variation: tuple[Variation, ...] = ()
     verdicts: bool = True
     # Whose weights stay in the store: all, last-level, none, or a query.
     keep: str = "all"
@@ -377,13 +284,13 @@ class StudySpec(Part):
         check_policy(keep)
         return keep
 
-    @field_validator("hold")
+    @field_validator("hold", "vary")
     @classmethod
-    def _known_streams(cls, hold: dict[str, int]) -> dict[str, int]:
-        for stream in hold:
+    def _known_streams(cls, streams: dict[str, int]) -> dict[str, int]:
+        for stream in streams:
             if stream not in STREAMS:
                 raise InputError(unknown("seed stream", stream, STREAMS))
-        return hold
+        return streams
 
     @field_validator("factors")
     @classmethod

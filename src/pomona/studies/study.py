@@ -18,7 +18,7 @@ from pomona.data.catalogue import DATASETS
 from pomona.data.choice import DataChoice
 from pomona.models.choice import ModelChoice
 from pomona.studies import problems
-from pomona.studies.checks import entry_faults, factor_faults, hypothesis_faults, measure_faults
+from pomona.studies.checks import entry_faults, factor_faults, measure_faults
 from pomona.studies.document import (
     Document,
     parse_document,
@@ -29,11 +29,14 @@ from pomona.studies.document import (
 )
 from pomona.studies.engines import engine_faults, settle_engine
 from pomona.studies.feasible import Settled, unfit
+from pomona.studies.hypotheses.check import hypothesis_faults
 from pomona.studies.reach import builds_on as builds_on
 from pomona.studies.reach import order_steps, reach_of_steps
 from pomona.studies.resolve import Arm, ResolvedStep, Resolver
+from pomona.studies.roles import variation_faults
 from pomona.studies.schema import StudySpec
 from pomona.studies.shortform import expand_sugar
+from pomona.studies.varied import varied_factors, vary_faults
 from pomona.studies.where import parse_condition
 from pomona.studies.yamltext import dump, scalar_text
 
@@ -163,7 +166,8 @@ def _examine(document: Document) -> tuple[Study | None, list[str]]:
     spec = _validated(content, document, faults)
     if spec is None:
         return None, faults
-    factors = {name: _by_label(values) for name, values in spec.factors.items()}
+    factors = {name: _by_label(values) for name, values in spec.factors.items()} | varied_factors(spec)
+    faults += vary_faults(spec, document)
     order = order_steps(spec, document, faults)
     arms = _arms(spec, factors, document, faults)
     reach = reach_of_steps(spec, order, factors)
@@ -174,7 +178,8 @@ def _examine(document: Document) -> tuple[Study | None, list[str]]:
     faults += unfit(settled, document, lambda data: DATASETS.get(data.name))
     faults += _lane_faults(spec, settled, document)
     faults += measure_faults(spec, order, document)
-    faults += hypothesis_faults(spec, factors, document)
+    faults += variation_faults(study)
+    faults += hypothesis_faults(study)
     return study, list(dict.fromkeys(faults))
 
 

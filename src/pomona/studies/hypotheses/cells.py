@@ -1,0 +1,218 @@
+"""What a hypothesis speaks of: the states of its arms in every replicate, and what is read of them.
+
+A hypothesis is bound to its cells by their keys. Whatever else of a study changes does not touch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pomona.graph.nodes import Probe
+from pomona.studies.expand import Pair, Point, Population
+from pomona.studies.hypotheses.arms import Labels, labels_of, sides, step_of
+from pomona.studies.hypotheses.rows import selected
+from pomona.studies.hypotheses.spec import Contrast, Estimand, Hypothesis
+from pomona.studies.own import own_measures
+
+FLOOR = "floor"
+ROW = "row"
+ORDER = "order"  # the stream whose other values give the noise floor of masks
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One lineage of one arm.
+
+    Args:
+        side: ``a`` or ``b``; ``a2`` and ``b2`` at the second label of ``across``; ``floor`` of a noise floor;
+            ``row`` of a regression.
+        replicate: Its replicate.
+        labels: Label by factor, of averaged and matched factors too.
+        points: Its states by level; with masks of two arms those of the first.
+        probes: What is read of each point, in the same order; several where levels are placed by a measure.
+    """
+
+    side: str
+    replicate: int
+    labels: Labels
+    points: tuple[Point, ...]
+    probes: tuple[tuple[Probe, ...], ...]
+
+
+def cells(population: Population, hypothesis: Hypothesis) -> list[Cell]:
+    """Every cell of every replicate that is no pilot."""
+    spec = population.study.spec
+    return list(_cells(population, hypothesis, range(spec.registration.pilot, spec.replicates)))
+
+
+def pilot_cells(population: Population, hypothesis: Hypothesis) -> list[Cell]:
+    """The cells of the pilot's replicates."""
+    return list(_cells(population, hypothesis, range(population.study.spec.registration.pilot)))
+
+
+def keys(found: Sequence[Cell]) -> frozenset[str]:
+    """Keys of all that is read: probes, the states that they measure, and those that masks come from."""
+    points = [point for cell in found for point in cell.points]
+    probes = [probe for cell in found for read in cell.probes for probe in read]
+    return frozenset(
+        [
+            *(probe.key for probe in probes),
+            *(state for probe in probes for state in probe.states),
+            *(point.masked.key for point in points),
+            *(point.state.key for point in points),
+        ]
+    )
+
+
+class Lineages:
+    """The points of a population by step, replicate and arm; pairs of masks by theirs."""
+
+    def __init__(self, population: Population) -> None:
+        self.study = population.study
+        self._points: dict[tuple[str, int], list[tuple[Labels, list[Point]]]] = {}
+        seen: dict[tuple[str, int, tuple[str, ...]], list[Point]] = {}
+        for point in population.points:
+            place = (point.step, point.replicate, tuple(point.arm.values()))
+            if place not in seen:
+                seen[place] = []
+                self._points.setdefault(place[:2], []).append((point.arm, seen[place]))
+            seen[place].append(point)
+        self._pairs: dict[frozenset[int], Pair] = {
+            frozenset((id(pair.a), id(pair.b))): pair for pair in population.pairs
+        }
+        spec = self.study.spec
+        own = own_measures(spec, self.study.order, self.study.document) if spec.own_measures else []
+        self._own = {measure.probe.name: measure.label for measure in own}
+        self._own |= {measure.label: measure.label for measure in own}
+
+    def of(self, step: str, replicate: int, labels: Labels) -> list[tuple[Labels, list[Point]]]:
+        """Arms of a step that have these labels, where it reaches their factors, with their points."""
+        reach = self.study.reach[step]
+        wanted = {factor: label for factor, label in labels.items() if factor in reach}
+        return [
+            (arm, points)
+            for arm, points in self._points.get((step, replicate), [])
+            if wanted.items() <= arm.items()
+        ]
+
+    def read(self, points: Sequence[Point], of: Estimand) -> tuple[tuple[Probe, ...], ...]:
+        """The probes that an estimand reads of each point."""
+        return tuple(tuple(self._read(point, of)) for point in points)
+
+    def _read(self, point: Point, of: Estimand) -> Iterator[Probe]:
+        names: list[str]
+        if of.measure in ("accuracy", "loss", "class-accuracy"):
+            names = [of.part]
+        elif of.measure == "density":
+            names = []
+        else:
+            names = [self._own.get(of.measure.rpartition(":")[2], of.measure)]
+        if of.match == "effective-density":
+            names.append("effective-density")
+        yield from (point.probes[name] for name in dict.fromkeys(names) if name in point.probes)
+
+    def pair(self, a: Point, b: Point) -> Pair | None:
+        """The comparison of two points' masks, whichever is the first."""
+        return self._pairs.get(frozenset((id(a), id(b))))
+
+
+def _cells(population: Population, hypothesis: Hypothesis, replicates: Sequence[int]) -> Iterator[Cell]:
+    lineages = Lineages(population)
+    if hypothesis.model is not None:
+        for point in selected(population, hypothesis.model):
+            if point.replicate in replicates and "test" in point.probes:
+                yield Cell(ROW, point.replicate, point.arm, (point,), ((point.probes["test"],),))
+        return
+    assert hypothesis.contrast is not None
+    assert hypothesis.of is not None
+    for replicate in replicates:
+        yield from _contrasted(lineages, hypothesis.contrast, hypothesis.of, replicate)
+
+
+def _contrasted(lineages: Lineages, contrast: Contrast, of: Estimand, replicate: int) -> Iterator[Cell]:
+    found: dict[str, list[tuple[str, Labels, list[Point]]]] = {}
+    for side, arm in sides(contrast).items():
+        step = step_of(lineages.study, arm, contrast)
+        found[side] = [(step, *one) for one in lineages.of(step, replicate, labels_of(arm))]
+    common = _matched(found, contrast.match)
+    for side, arms in found.items():
+        for step, labels, points in arms:
+            if common is not None and tuple(labels.get(f, "") for f in contrast.match) not in common:
+                continue
+            read = _at(points, of)
+            if of.to is None:
+                yield Cell(side, replicate, labels, tuple(read), lineages.read(read, of))
+            else:
+                yield from _masks(lineages, of, (side, step, labels), read)
+
+
+def _matched(
+    found: Mapping[str, list[tuple[str, Labels, list[Point]]]], match: Sequence[str]
+) -> set[tuple[str, ...]] | None:
+    """Labels of the matched factors that every side has; None where nothing is matched."""
+    if not match:
+        return None
+    each = [{tuple(labels.get(f, "") for f in match) for _, labels, _ in arms} for arms in found.values()]
+    return set.intersection(*each)
+
+
+def _at(points: Sequence[Point], of: Estimand) -> list[Point]:
+    """The points of a lineage that an estimand reads: one level where it says so, all where any may count."""
+    if of.match is None:
+        return list(points[-1:])
+    if of.match == "level" and of.value is not None:
+        return [point for point in points if point.level == of.value]
+    ends = of.area or of.slope
+    if of.match == "level" and isinstance(ends, tuple):
+        return [point for point in points if min(ends) <= point.level <= max(ends)]
+    return list(points)
+
+
+def _masks(
+    lineages: Lineages,
+    of: Estimand,
+    arm: tuple[str, str, Labels],
+    points: Sequence[Point],
+) -> Iterator[Cell]:
+    """An arm's masks beside those of the arm that they are compared with, and the noise floors of both."""
+    side, step, labels = arm
+    assert of.to is not None
+    wanted = {**labels, **labels_of(of.to)}
+    others = lineages.of(step, points[0].replicate if points else 0, wanted)
+    for _, other in others[:1]:
+        read = [(point, _level(other, point.level)) for point in points]
+        yield _compared(lineages, side, labels, read)
+        for own, lineage in ((labels, points), (wanted, _leveled(other, points))):
+            yield from _floors(lineages, step, own, lineage)
+
+
+def _floors(lineages: Lineages, step: str, labels: Labels, points: Sequence[Point]) -> Iterator[Cell]:
+    """The same arm with other data orders: masks that differ by noise alone."""
+    if ORDER not in lineages.study.spec.vary or ORDER not in labels or not points:
+        return
+    rest = {factor: label for factor, label in labels.items() if factor != ORDER}
+    for other_labels, other in lineages.of(step, points[0].replicate, rest):
+        if other_labels[ORDER] != labels[ORDER]:
+            read = [(point, _level(other, point.level)) for point in points]
+            yield _compared(lineages, FLOOR, labels, read)
+
+
+def _compared(
+    lineages: Lineages, side: str, labels: Labels, read: Sequence[tuple[Point, Point | None]]
+) -> Cell:
+    pairs = [(a, lineages.pair(a, b)) for a, b in read if b is not None]
+    there = [(point, pair) for point, pair in pairs if pair is not None]
+    replicate = read[0][0].replicate if read else 0
+    return Cell(
+        side, replicate, labels, tuple(point for point, _ in there), tuple((pair.probe,) for _, pair in there)
+    )
+
+
+def _level(points: Sequence[Point], level: int) -> Point | None:
+    return next((point for point in points if point.level == level), None)
+
+
+def _leveled(points: Sequence[Point], like: Sequence[Point]) -> list[Point]:
+    levels = {point.level for point in like}
+    return [point for point in points if point.level in levels]

@@ -1,0 +1,185 @@
+"""Faults of hypotheses that are seen before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pomona.core.errors import InputError, unknown
+from pomona.studies.hypotheses.arms import labels_of, sides, step_of
+from pomona.studies.hypotheses.rows import row_condition
+from pomona.studies.hypotheses.spec import Contrast, Estimand, Hypothesis, Regression
+from pomona.studies.schema import MEASURES
+from pomona.studies.yamltext import scalar_text
+
+if TYPE_CHECKING:
+    from pomona.studies.study import Study
+
+_EVALUATED = frozenset({"accuracy", "class-accuracy", "loss"})
+
+
+def hypothesis_faults(study: Study) -> Iterator[str]:
+    """Contrasts that leave a factor open, compare what there is not, or read what is not measured."""
+    for index, hypothesis in enumerate(study.spec.hypotheses):
+        for key, fault in _faults(study, hypothesis):
+            yield f"{study.document.where(('hypotheses', index, key))}: {fault}"
+    yield from _blind_faults(study)
+
+
+def _faults(study: Study, hypothesis: Hypothesis) -> Iterator[tuple[str, str]]:
+    if hypothesis.model is not None:
+        yield from (("model", fault) for fault in _model_faults(study, hypothesis.model))
+        return
+    contrast, of = hypothesis.contrast, hypothesis.of
+    assert contrast is not None
+    assert of is not None
+    yield from (("of", fault) for fault in measure_faults(study, of))
+    found = list(_contrast_faults(study, contrast, of))
+    yield from (("contrast", fault) for fault in found)
+    if not found:
+        yield from (("of", fault) for fault in _place_faults(study, contrast, of))
+
+
+def measure_faults(study: Study, of: Estimand) -> Iterator[str]:
+    """A measure that there is not, or that the study does not measure."""
+    own = [str(spec.probe) for spec in study.spec.own_measures.values()]
+    if of.measure not in MEASURES and of.measure not in own:
+        yield unknown("measure", of.measure, [*MEASURES, *own])
+        return
+    measured = {name for name in study.spec.measure if isinstance(name, str)} | set(own)
+    needed = [of.measure, *(["effective-density"] if of.match == "effective-density" else [])]
+    for name in needed:
+        there = name in measured or name == "density" or (name in _EVALUATED and measured & _EVALUATED)
+        if not there:
+            yield f"the study does not measure {name}: add it to 'measure'"
+    if of.measure == "mask-distance" and of.corrected and of.layer is None:
+        yield (
+            "a mask distance over chance is of one layer, whose granularity gives the chance: give 'layer', "
+            "or 'corrected: no' for the raw distance of whole networks"
+        )
+
+
+def _contrast_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[str]:
+    """A contrast fixes, matches or averages every factor that it does not compare."""
+    named = [contrast.a, contrast.b or {}, contrast.fix, of.to or {}]
+    named += [{factor: label} for factor, labels in contrast.across.items() for label in labels]
+    found = list(dict.fromkeys(fault for side in named for fault in _label_faults(study, side)))
+    factors = [*contrast.match, *contrast.average]
+    found += [unknown("factor", factor, study.factors) for factor in factors if factor not in study.factors]
+    if found:
+        yield from found
+        return
+    if contrast.b is not None and contrast.a == contrast.b:
+        yield f"both arms are {contrast.a!r}: there is nothing to compare"
+    if contrast.b is not None:
+        for factor in sorted(set(contrast.a) ^ set(contrast.b)):
+            yield f"factor {factor!r} is given for one arm only; give it for both"
+    steps = [step_of(study, arm, contrast) for arm in sides(contrast).values()]
+    yield from _twice(contrast)
+    yield from _open_faults(study, contrast, steps)
+    for step, arm in zip(steps, sides(contrast).values(), strict=True):
+        yield from _arm_faults(study, step, arm)
+        if of.to is not None:
+            yield from _arm_faults(study, step, {**arm, **of.to})
+
+
+def _label_faults(study: Study, side: Mapping[str, Any]) -> Iterator[str]:
+    for factor, label in side.items():
+        known = study.spec.steps if factor == "step" else study.factors.get(factor)
+        if known is None:
+            yield unknown("factor", factor, study.factors)
+        elif scalar_text(label) not in known:
+            what = "step" if factor == "step" else f"label of factor {factor!r}"
+            yield unknown(what, label, known)
+
+
+def _twice(contrast: Contrast) -> Iterator[str]:
+    places = {
+        "compared": {*contrast.a, *(contrast.b or {})} - {"step"},
+        "across": set(contrast.across),
+        "fix": set(contrast.fix),
+        "match": set(contrast.match),
+        "average": set(contrast.average),
+    }
+    names = list(places)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            for factor in sorted(places[first] & places[second]):
+                yield f"factor {factor!r} stands both in {first!r} and in {second!r}: one of them counts"
+
+
+def _open_faults(study: Study, contrast: Contrast, steps: Sequence[str]) -> Iterator[str]:
+    settled = {*contrast.a, *(contrast.b or {}), *contrast.across, *contrast.fix}
+    settled |= {*contrast.match, *contrast.average}
+    reached = {factor for step in steps for factor in study.reach.get(step, ())}
+    for factor, values in study.factors.items():
+        if factor in reached and factor not in settled:
+            label = next(iter(values))
+            yield (
+                f"factor {factor!r} is left open; fix it (fix: {{{factor}: {label}}}), match it "
+                f"(match: [{factor}]) or average over it (average: [{factor}])"
+            )
+        elif factor not in reached and factor in settled:
+            named = ", ".join(dict.fromkeys(steps))
+            yield f"no arm depends on factor {factor!r} (steps: {named}); leave it out"
+
+
+def _arm_faults(study: Study, step: str, arm: Mapping[str, Any]) -> Iterator[str]:
+    """An arm that no combination of labels makes: the conditions of the study leave it out."""
+    reach = study.reach.get(step, frozenset())
+    wanted = {factor: label for factor, label in labels_of(arm).items() if factor in reach}
+    if not any(wanted.items() <= found.items() for found in study.arms_of(step)):
+        said = ", ".join(f"{factor}: {label}" for factor, label in wanted.items())
+        yield f"step {step!r} has no arm with {said}: the conditions ('where') leave it out"
+
+
+def _place_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[str]:
+    """A step of several levels of which none is named, or a level beyond the last."""
+    for step in dict.fromkeys(step_of(study, arm, contrast) for arm in sides(contrast).values()):
+        last = _levels(study, step)
+        if last is None:
+            continue
+        if of.match is None and last > 1:
+            yield (
+                f"step {step!r} has levels up to {last}: say where arms are compared, as 'match: density, "
+                "value: 0.1', or 'match: level, value: 5' where densities are equal"
+            )
+        places = [of.value, *(of.area or ()), *(of.slope if isinstance(of.slope, tuple) else ())]
+        beyond = [p for p in places if of.match == "level" and p is not None and p > last]
+        if beyond:
+            yield f"level {beyond[0]:g} is beyond the last of step {step!r}, {last}"
+
+
+def _levels(study: Study, step: str) -> int | None:
+    """The last level of a step; None where a factor or another step says it."""
+    spec = study.spec.steps[step]
+    if spec.prune is not None:
+        return spec.repeat if isinstance(spec.repeat, int) else None
+    if spec.mask is not None and spec.mask.of is not None:
+        return None if spec.mask.level is None else 1
+    return spec.mask.levels if spec.mask is not None else 1
+
+
+def _model_faults(study: Study, model: Regression) -> Iterator[str]:
+    try:
+        row_condition(study, model)
+    except InputError as error:
+        yield str(error)
+    # Only a study with a regression waits for what reads formulas.
+    from pomona.studies.hypotheses.formulas import formula_fault
+
+    fault = formula_fault(study, model)
+    if fault is not None:
+        yield fault
+    most = {"cluster": 2, "cr2": 1, "wild": 1, "auto": 2}.get(model.errors, 0)
+    if len(model.cluster) > most:
+        yield f"errors {model.errors!r} take {most or 'no'} clusters, got {len(model.cluster)}"
+    if model.errors in ("cluster", "cr2", "wild") and not model.cluster:
+        yield f"errors {model.errors!r} need 'cluster', as [lineage]"
+
+
+def _blind_faults(study: Study) -> Iterator[str]:
+    blind, place = study.spec.registration.blind, study.document.where(("registration", "blind"))
+    for factor in blind if isinstance(blind, tuple) else ():
+        if factor not in study.factors:
+            yield unknown("factor", factor, study.factors, where=place)

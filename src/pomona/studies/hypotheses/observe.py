@@ -1,0 +1,268 @@
+"""What was observed of a hypothesis: one number of each arm and replicate, or the rows of a regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pomona.stats.intervals import t_interval
+from pomona.stats.result import Result
+from pomona.studies.expand import Point
+from pomona.studies.hypotheses.cells import FLOOR, Cell, cells, pilot_cells
+from pomona.studies.hypotheses.rows import selected
+from pomona.studies.hypotheses.spec import Estimand, Hypothesis, Regression
+from pomona.studies.hypotheses.values import at_chance, never_below, unit_of, value_of
+from pomona.studies.results import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One unit of replication.
+
+    Args:
+        replicate: Its number.
+        a: The first arm; of an interaction its contrast at the first label.
+        b: The second arm, or what the first is held against; of an interaction the contrast at the second.
+        difference: a - b; None where one of them is missing.
+        at_chance: Whether every arm is at chance wherever it was read.
+        lost: Why there is no difference; empty where there is one.
+        pending: Whether something of it is not computed yet, and nothing is known to be wrong.
+    """
+
+    replicate: int
+    a: float | None
+    b: float | None
+    difference: float | None
+    at_chance: bool
+    lost: str
+    pending: bool = False
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was observed of a contrast.
+
+    Args:
+        unit: Of a, b and the difference: ``share`` stands for percent and points.
+        rows: One for each replicate.
+        floor: Noise floor where masks are compared: the same arms with other data orders.
+        notes: What has to be said of the numbers.
+    """
+
+    unit: str
+    rows: tuple[Replicate, ...]
+    floor: Result | None
+    notes: tuple[str, ...]
+
+    @property
+    def complete(self) -> list[Replicate]:
+        """The replicates with a difference."""
+        return [row for row in self.rows if row.difference is not None]
+
+    @property
+    def differences(self) -> NDArray[np.float64]:
+        """Differences of the complete replicates. Shape (n,)."""
+        return np.array([row.difference for row in self.complete], dtype=np.float64)
+
+
+def observe(
+    results: Results, hypothesis: Hypothesis, pilot: bool = False, replicates: Sequence[int] | None = None
+) -> Observed:
+    """One difference a replicate, for a hypothesis with a contrast.
+
+    Args:
+        results: What a store holds.
+        hypothesis: With a contrast.
+        pilot: Of the pilot's replicates instead of the others.
+        replicates: Only these; all unless given.
+    """
+    of = _estimand(hypothesis)
+    found = pilot_cells(results.population, hypothesis) if pilot else cells(results.population, hypothesis)
+    wanted = [cell for cell in found if replicates is None or cell.replicate in replicates]
+    by_replicate: dict[int, list[Cell]] = {}
+    for cell in wanted:
+        by_replicate.setdefault(cell.replicate, []).append(cell)
+    rows = tuple(_replicate(results, hypothesis, number, own) for number, own in by_replicate.items())
+    return Observed(unit_of(of), rows, _floor(results, of, wanted), tuple(_notes(results, of, wanted)))
+
+
+def rows_of(
+    results: Results, model: Regression, replicates: Sequence[int] | None = None, pilot: bool = False
+) -> pd.DataFrame:
+    """The rows of a regression.
+
+    Columns: study, step, replicate, lineage (one replicate of one arm), level, the factors, dataset, density,
+    sparsity, effective_density, accuracy and loss (test part); of states and classes also class and
+    class_share (of the test part), and accuracy is that of the class. Rows without an accuracy are left
+    out: ``attrs['lost']`` says how many.
+
+    Args:
+        results: What a store holds.
+        model: The regression.
+        replicates: Only these; all that are no pilot unless given.
+        pilot: Those of the pilot instead.
+    """
+    import pandas as pd
+
+    first = results.study.spec.registration.pilot
+    rows: list[dict[str, Any]] = []
+    lost = 0
+    for point in selected(results.population, model):
+        if (point.replicate < first) != pilot or (
+            replicates is not None and point.replicate not in replicates
+        ):
+            continue
+        made = list(_rows(results, point, model))
+        lost += not made
+        rows += made
+    table = pd.DataFrame(rows)
+    table.attrs["lost"] = lost
+    return table
+
+
+def _estimand(hypothesis: Hypothesis) -> Estimand:
+    assert hypothesis.of is not None, "a regression has rows_of"
+    return hypothesis.of
+
+
+def _replicate(results: Results, hypothesis: Hypothesis, number: int, found: Sequence[Cell]) -> Replicate:
+    of, contrast = _estimand(hypothesis), hypothesis.contrast
+    assert contrast is not None
+    arms: dict[str, list[Cell]] = {}
+    for cell in found:
+        if cell.side != FLOOR:
+            arms.setdefault(cell.side, []).append(cell)
+    settled = {side: _mean(results, own, of) for side, own in arms.items()}
+    lost = "; ".join(f"{_side(side)}: {why}" for side, (value, why) in settled.items() if value is None)
+    value = {side: number for side, (number, _) in settled.items()}
+    if contrast.across:
+        a, b = _less(value, "a", "b"), _less(value, "a2", "b2")
+    else:
+        a, b = value.get("a"), value.get("b", contrast.value or 0.0)
+    excluded = _excluded(results, hypothesis, arms) if not lost else ""
+    missing = bool(lost or excluded) or a is None or b is None
+    flags = [at_chance(results, cell.points, of) for own in arms.values() for cell in own]
+    return Replicate(
+        number,
+        a,
+        b,
+        None if missing or a is None or b is None else a - b,
+        bool(flags) and all(flags),
+        lost or excluded or ("an arm has no state" if missing else ""),
+        any(_pending(results, cell) for cell in found),
+    )
+
+
+def _less(value: Mapping[str, float | None], first: str, second: str) -> float | None:
+    """The first side less the second; the first alone where the contrast has no second."""
+    left = value.get(first)
+    if second not in value:
+        return left
+    right = value[second]
+    return None if left is None or right is None else left - right
+
+
+def _side(side: str) -> str:
+    return {"a2": "a at the second label", "b2": "b at the second label"}.get(side, side)
+
+
+def _mean(results: Results, found: Sequence[Cell], of: Estimand) -> tuple[float | None, str]:
+    """The mean over what is averaged or matched; missing where any is."""
+    values = []
+    for cell in found:
+        value, why = value_of(results, cell.points, of, cell.probes if of.to is not None else None)
+        if value is None:
+            return None, why
+        values.append(value)
+    return sum(values) / len(values), ""
+
+
+def _excluded(results: Results, hypothesis: Hypothesis, arms: Mapping[str, Sequence[Cell]]) -> str:
+    """Why the registered rule leaves a replicate out; empty where it does not."""
+    of = _estimand(hypothesis)
+    for rule in hypothesis.exclude:
+        for side, found in arms.items():
+            for cell in found:
+                if rule == "at-chance" and at_chance(results, cell.points, of):
+                    return f"excluded by the rule {rule}: {_side(side)}"
+                if rule == "layer-collapse" and any(results.collapsed(point) for point in cell.points):
+                    return f"excluded by the rule {rule}: {_side(side)}"
+    return ""
+
+
+def _pending(results: Results, cell: Cell) -> bool:
+    """Whether a state or a measurement of it is still to come; what failed, or descends from that, is not."""
+    lost = [results.lost_states.get(point.state.key) for point in cell.points]
+    probes = [probe for read in cell.probes for probe in read]
+    return any(one is not None and one.failed is None for one in lost) or any(
+        results.status_of(probe) == "planned" and not any(map(results.blocked, probe.states))
+        for probe in probes
+    )
+
+
+def _floor(results: Results, of: Estimand, found: Sequence[Cell]) -> Result | None:
+    by_replicate: dict[int, list[float]] = {}
+    for cell in found:
+        if cell.side == FLOOR:
+            value, _ = value_of(results, cell.points, of, cell.probes)
+            if value is not None:
+                by_replicate.setdefault(cell.replicate, []).append(value)
+    if not by_replicate:
+        return None
+    return t_interval([sum(values) / len(values) for values in by_replicate.values()])
+
+
+def _notes(results: Results, of: Estimand, found: Sequence[Cell]) -> list[str]:
+    bounds = sum(never_below(results, cell.points, of) for cell in found if cell.side != FLOOR)
+    if not bounds:
+        return []
+    many = f"{bounds} lineages end" if bounds > 1 else "1 lineage ends"
+    return [f"{many} before {of.measure} falls below {of.below:g}: their last {of.along} stands for them"]
+
+
+def _rows(results: Results, point: Point, model: Regression) -> list[dict[str, Any]]:
+    if "test" not in point.probes:
+        return []
+    found = results.measured(point.probes["test"])
+    accuracy = found.get(("accuracy", "", -1))
+    density = results.density(point)
+    if accuracy is None or density is None:
+        return []
+    arm = " ".join(point.arm.values())
+    row: dict[str, Any] = {
+        "study": results.study.name,
+        "step": point.step,
+        "replicate": point.replicate,
+        "lineage": f"{point.step} {arm} {point.replicate}",
+        "level": point.level,
+        **{factor: point.arm.get(factor, "") for factor in results.factors},
+        "dataset": point.data.name if point.data is not None else "",
+        "density": density,
+        "sparsity": 1 - density,
+        "accuracy": accuracy,
+        "loss": found.get(("loss", "", -1)),
+    }
+    if "effective-density" in point.probes:
+        effective = results.measured(point.probes["effective-density"])
+        row["effective_density"] = effective.get(("effective-density", "", -1))
+    if model.rows == "state":
+        return [row]
+    counts = {class_: n for (quantity, _, class_), n in found.items() if quantity == "class-count" and n}
+    total = sum(counts.values())
+    return [
+        {
+            **row,
+            "class": class_,
+            "accuracy": value,
+            "class_share": counts.get(class_, 0) / total if total else 0.0,
+        }
+        for (quantity, _, class_), value in found.items()
+        if quantity == "class-accuracy" and value is not None
+    ]

@@ -1,0 +1,343 @@
+"""What may be written of a hypothesis: claim, contrast, estimand, test, expectation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+from pomona.core.errors import InputError, unknown
+from pomona.core.schema import Part, parse_fraction
+
+TESTS = {
+    "paired-t": "Student's t on paired differences",
+    "permutation": "exact sign-flip permutation of paired differences",
+    "wilcoxon": "Wilcoxon signed rank, exact",
+    "sign": "sign test",
+    "equivalence": "two one-sided t tests within the registered margin",
+    "regression": "t of one term of a regression",
+}
+ALTERNATIVES = ("greater", "less", "two-sided")
+CORRECTIONS = ("holm", "benjamini-hochberg", "max-t", "none")
+AGGREGATES = ("value", "area", "slope", "below")
+
+Alternative = Literal["greater", "less", "two-sided"]
+
+
+def _number(written: object) -> object:
+    """Read ``10pp``, ``-3%`` or a plain number."""
+    if not isinstance(written, str):
+        if isinstance(written, bool):
+            raise InputError(f"expected a number or points as '10pp', got {written!r}")
+        return written
+    text = written.strip()
+    sign = -1.0 if text.startswith(("-", "−")) else 1.0
+    found = parse_fraction(text.lstrip("+-−"))
+    assert isinstance(found, float)
+    return sign * found
+
+
+# A signed number; points and percent are hundredths.
+Signed = Annotated[
+    float,
+    BeforeValidator(_number),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": "^[-+]?[0-9.]+(%|pp)$"}]}),
+]
+Positive = Annotated[Signed, Field(gt=0)]
+
+
+class Contrast(Part):
+    """Two arms, or one and a value, and what becomes of every factor that they do not compare.
+
+    Args:
+        a: Label by factor of the first arm. ``step`` names a step, as a factor would.
+        b: The same of the second.
+        value: What ``a`` is held against where there is no ``b``.
+        across: One factor with two labels: the contrast at the first less that at the second (interaction).
+        fix: Label by factor, for both arms.
+        match: Factors whose labels are compared one by one, those that both arms have, and then averaged.
+        average: Factors over whose labels each arm is averaged.
+        pair: What pairs the arms.
+    """
+
+    a: dict[str, Any]
+    b: dict[str, Any] | None = None
+    value: Signed | None = None
+    across: dict[str, tuple[Any, Any]] = {}
+    fix: dict[str, Any] = {}
+    match: tuple[str, ...] = ()
+    average: tuple[str, ...] = ()
+    pair: Literal["replicate"] = "replicate"
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> Contrast:
+        if self.b is not None and self.value is not None:
+            raise InputError("a contrast holds 'a' against 'b' or against 'value', not against both")
+        if len(self.across) > 1:
+            raise InputError(f"'across' takes one factor with two labels, got {len(self.across)} factors")
+        return self
+
+
+class Estimand(Part):
+    """What is compared: a measure, and how the levels of a lineage become one number.
+
+    Args:
+        measure: One of the study's measures.
+        match: Along what levels are placed: explicit density, effective density, or the level itself.
+        value: The measure at this density or level; between levels on the line over log density.
+        area: The mean of the measure over log density (or level) between two ends.
+        slope: Its slope per doubling of density (or per level), between two ends or, with ``all``, over all
+            pruned levels.
+        below: The log2 density (or the level) at which the measure first falls below this value.
+        layer: Of the measure, where it has layers; the whole network by default.
+        class_: One class, or ``worst``.
+        part: Of the data.
+        to: Arm that the masks of each arm are compared with.
+        corrected: Whether a mask distance is divided by that of independent masks of the same counts.
+        quantity: Of a probe of the user's own that gives several.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    measure: str
+    match: Literal["density", "effective-density", "level"] | None = None
+    value: float | None = None
+    area: tuple[float, float] | None = None
+    slope: tuple[float, float] | Literal["all"] | None = None
+    below: Signed | None = None
+    layer: str | None = None
+    class_: Annotated[int | Literal["worst"] | None, Field(alias="class")] = None
+    part: Literal["test", "validation"] = "test"
+    to: dict[str, Any] | None = None
+    corrected: bool = True
+    quantity: str | None = None
+
+    @property
+    def aggregate(self) -> str | None:
+        """Which of ``AGGREGATES`` makes one number of the levels; None where there is one level only."""
+        return next((name for name in AGGREGATES if getattr(self, name) is not None), None)
+
+    @property
+    def along(self) -> str:
+        """What levels are placed along."""
+        return self.match or "density"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Estimand:
+        given = [name for name in AGGREGATES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InputError(f"give one of {', '.join(AGGREGATES)}, got {', '.join(given)}")
+        if given and self.match is None:
+            raise InputError(f"{given[0]!r} needs 'match': density, effective-density or level")
+        if self.match is not None and not given:
+            example = "value: 5" if self.match == "level" else "value: 0.17"
+            raise InputError(f"'match: {self.match}' needs one of {', '.join(AGGREGATES)}, as {example}")
+        for name in ("value", "area", "slope"):
+            self._check_places(getattr(self, name))
+        if self.measure == "mask-distance" and self.to is None:
+            raise InputError("mask-distance needs 'to': the arm that masks are compared with, as in Results")
+        if self.measure != "mask-distance" and self.to is not None:
+            raise InputError(f"'to' goes with mask-distance, not with {self.measure}")
+        if self.measure == "mask-distance" and self.match not in (None, "level"):
+            raise InputError("masks are compared at equal level: mask-distance takes 'match: level'")
+        if self.class_ is not None and self.measure != "class-accuracy":
+            raise InputError(f"'class' goes with class-accuracy, not with {self.measure}")
+        return self
+
+    def _check_places(self, given: float | tuple[float, float] | Literal["all"] | None) -> None:
+        if given is None or given == "all":
+            return
+        places = given if isinstance(given, tuple) else (given,)
+        for place in places:
+            if self.match != "level" and not 0 < place <= 1:
+                raise InputError(f"a density lies above 0 and at most at 1, got {place:g}")
+            if self.match == "level" and (place < 0 or place != int(place)):
+                raise InputError(f"a level is a whole number, 0 or more, got {place:g}")
+        if len(places) == 2 and places[0] == places[1]:
+            raise InputError(f"expected two different ends, got {places[0]:g} twice")
+
+
+class Expect(Part):
+    """What is expected before the data exist. The effect has the unit of the estimand."""
+
+    effect: Signed | None = None
+    text: str | None = None
+
+
+class Assume(Part):
+    """What a design is planned with where no pilot tells."""
+
+    sd: Positive
+
+
+class Regression(Part):
+    """A regression over the results, of which one term is tested.
+
+    Args:
+        rows: One row for each state, or for each state and class.
+        formula: As in ``accuracy ~ log(density) * method``; columns as in ``Results.frame``, and ``lineage``,
+            ``dataset``.
+        term: The term that is tested, as the formula makes it.
+        cluster: One or two columns; ``dataset:class`` is a pair of columns.
+        errors: Kind of standard errors; ``auto`` follows the clusters: CR2 below 10, else clustered, HC3
+            where there are none.
+        where: Which rows, over columns: ``level > 0``.
+    """
+
+    rows: Literal["state", "state x class"]
+    formula: str
+    term: str
+    cluster: tuple[str, ...] = ()
+    errors: Literal["auto", "classical", "hc3", "hac", "cluster", "cr2", "wild"] = "auto"
+    where: str | None = None
+
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _one_or_more(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+
+class Hypothesis(Part):
+    """A claim that a study is to answer."""
+
+    claim: str
+    null: str | None = None
+    contrast: Contrast | None = None
+    model: Regression | None = None
+    of: Estimand | None = None
+    test: str | dict[str, str] = "paired-t"
+    margin: Positive | None = None
+    expect: Expect | None = None
+    assume: Assume | None = None
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    primary: bool = True
+    family: str | None = None
+    exclude: tuple[Literal["at-chance", "layer-collapse"], ...] = ()
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_or_more(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    @field_validator("test")
+    @classmethod
+    def _known_test(cls, test: str | Mapping[str, str]) -> str | Mapping[str, str]:
+        names = [test] if isinstance(test, str) else list(test)
+        for name in names:
+            if name not in TESTS:
+                raise InputError(unknown("test", name, TESTS))
+        if len(names) != 1:
+            raise InputError(f"expected one test, as {{paired-t: greater}}, got {len(names)}")
+        if isinstance(test, Mapping):
+            for name, side in test.items():
+                if side not in ALTERNATIVES:
+                    raise InputError(unknown(f"alternative of {name}", side, ALTERNATIVES))
+        return test
+
+    @model_validator(mode="after")
+    def _answerable(self) -> Hypothesis:
+        if (self.contrast is None) == (self.model is None):
+            raise InputError("expected exactly one of 'contrast' and 'model'")
+        if self.contrast is not None and self.of is None:
+            raise InputError("a contrast needs 'of': the measure that is compared")
+        if self.model is not None and self.of is not None:
+            raise InputError("'of' goes with a contrast; a model's formula names its outcome")
+        if self.model is not None and self.test_name != "regression":
+            raise InputError("a model takes the test 'regression', as {regression: two-sided}")
+        if self.contrast is not None and self.test_name == "regression":
+            raise InputError("the test 'regression' goes with a model; a contrast takes a paired test")
+        if self.test_name == "equivalence" and self.margin is None:
+            raise InputError("equivalence needs 'margin': how large a difference would not matter, as 1pp")
+        if self.test_name == "equivalence" and self.alternative != "two-sided":
+            raise InputError("equivalence has no direction: write 'test: equivalence'")
+        contrast, of = self.contrast, self.of
+        alone = contrast is not None and contrast.b is None and contrast.value is None
+        if alone and contrast is not None and not contrast.across and of is not None and of.slope is None:
+            raise InputError("a contrast needs 'b', an arm, or 'value', what 'a' is held against")
+        if self.expect is not None and self.expect.effect is not None and self._against(self.expect.effect):
+            raise InputError(
+                f"the expected effect {self.expect.effect:g} is against the alternative {self.alternative!r}"
+            )
+        return self
+
+    def _against(self, effect: float) -> bool:
+        return {"greater": effect <= 0, "less": effect >= 0}.get(self.alternative, math.isnan(effect))
+
+    @property
+    def test_name(self) -> str:
+        """One of ``TESTS``."""
+        return self.test if isinstance(self.test, str) else next(iter(self.test))
+
+    @property
+    def alternative(self) -> Alternative:
+        """The direction that is claimed of a - b."""
+        side = "two-sided" if isinstance(self.test, str) else next(iter(self.test.values()))
+        return side  # type: ignore[return-value]  # checked above
+
+    @property
+    def in_family(self) -> str:
+        """The family whose p-values are corrected together."""
+        return self.family or ("primary" if self.primary else "secondary")
+
+
+class Registration(Part):
+    """What a registration asks for beside what Pomona derives from the study itself.
+
+    The fields are those of AsPredicted and of OSF preregistrations.
+
+    Args:
+        authors: Who registers.
+        question: The main question.
+        sample_size: Why so many replicates.
+        exclusions: What is left out, and when.
+        missing_data: What becomes of replicates that fail.
+        transformations: Of the measures.
+        exploratory: What else will be looked at.
+        other: Anything else.
+        correction: Of the p-values of a family.
+        pilot: So many replicates, the first, are a pilot: their spread plans, and they are in no test.
+        blind: Whether arms stand under codes until the reveal; or which factors do.
+    """
+
+    authors: tuple[str, ...] = ()
+    question: str = ""
+    sample_size: str = ""
+    exclusions: str = ""
+    missing_data: str = ""
+    transformations: str = ""
+    exploratory: str = ""
+    other: str = ""
+    correction: Literal["holm", "benjamini-hochberg", "max-t", "none"] = "holm"
+    pilot: Annotated[int, Field(ge=0, strict=True)] = 0
+    blind: bool | tuple[str, ...] = False
+
+    @field_validator("authors", mode="before")
+    @classmethod
+    def _one_or_more(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+
+class Variation(Part):
+    """Where the spread of an outcome comes from.
+
+    Args:
+        of: The outcome.
+        a: The arm, or the first of two whose paired difference is the outcome.
+        b: The second.
+        fix: Label by factor.
+        average: Factors over whose labels the outcome is averaged.
+        random: Seed streams that vary, and ``replicate``: the statistical error. All that vary by default.
+        systematic: Factors that ought not to matter, such as the learning rate: the systematic error.
+        effect: Of this size, to say how many replicates would show it.
+    """
+
+    of: Estimand
+    a: dict[str, Any] = {}
+    b: dict[str, Any] | None = None
+    fix: dict[str, Any] = {}
+    average: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
+    systematic: tuple[str, ...] = ()
+    effect: Positive | None = None
