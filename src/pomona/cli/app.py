@@ -22,12 +22,15 @@ from pomona.cli import (
     note,
     plan,
     query,
+    register,
     report,
     restore,
     results,
     run,
     show,
     tag,
+    unblind,
+    verdicts,
     verify,
     why,
 )
@@ -45,7 +48,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    *(run, plan, report, results, query, log, show, audit, diff, why, graph, tag, note),
+    *(run, plan, register, unblind, report, verdicts, results, query, log, show, audit, diff, why, graph),
+    *(tag, note),
     *(import_, export, verify, restore, gc, models, methods),
 ):
     module.add(app)

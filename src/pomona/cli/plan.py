@@ -1,4 +1,4 @@
-"""``pomona plan``: what a run would do, and how long it would take."""
+"""``pomona plan``: what a run would do, how long it would take, and what its hypotheses can see."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def plan(
     device: DeviceOption = "cpu",
     changes: SetOption = None,
 ) -> None:
-    """Say what a run would compute, what is cached and shared, and the time it would take."""
+    """Say what a run would compute and how long it takes, and what the hypotheses can see."""
     from pomona.cli.wording import duration, rows
     from pomona.graph.store import LEDGER, Store
     from pomona.studies.expand import expand
@@ -73,13 +73,19 @@ def plan(
         lines += [("", f"{cost}: {rate:,.0f} steps/s a worker") for cost, rate in sorted(found.rates.items())]
     else:
         lines.append(("time", "nothing to run"))
-    count = len(checked.spec.hypotheses)
-    lines.append(("hypotheses", f"{count}, not judged in this version" if count else "none"))
+    if not checked.spec.hypotheses:
+        lines.append(("hypotheses", "none"))
     arms = {step: len(checked.arms_of(step)) for step in checked.order}
     steps = ", ".join(f"{step} ({n} arm{'s' if n > 1 else ''})" for step, n in arms.items())
     lines.insert(0, ("steps", f"{steps}; {checked.spec.replicates} replicates"))
     typer.echo(f"{checked.name}{f', preset {checked.preset}' if checked.preset else ''}")
     typer.echo(rows([(f"  {name}", text) for name, text in lines]))
+    if checked.spec.hypotheses:
+        # The statistics take a second to import.
+        from pomona.cli.designs import designs_text
+        from pomona.studies.design.designs import design
+
+        typer.echo(designs_text(population, opened, design(checked, population, opened, found.pace)))
 
 
 def _own(population: Population) -> list[tuple[str, str]]:

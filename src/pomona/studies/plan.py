@@ -4,17 +4,64 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pomona.graph.nodes import State
+from pomona.graph.nodes import Graph, State
 from pomona.graph.store import Store
 from pomona.studies.calibrate import SECONDS, calibrate
 from pomona.studies.engines import lacking
 from pomona.studies.executors import engines_of, open_executor
 from pomona.studies.expand import Population
 from pomona.studies.study import builds_on
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a store has already, and how fast the rest of it would go.
+
+    Args:
+        done: Keys of the states that it has.
+        measured: Keys of the probes that it has.
+        rates: Optimizer steps a second of one worker, by class of cost.
+        durations: Mean seconds of what takes no optimizer steps, by class of cost.
+        workers: How many work at the same time.
+    """
+
+    done: Collection[str]
+    measured: Collection[str]
+    rates: Mapping[str, float]
+    durations: Mapping[str, float]
+    workers: int
+
+    def seconds(self, graph: Graph, probes: Collection[str], states: Collection[str]) -> float | None:
+        """The wall time of some states and probes; None where a rate is not known.
+
+        The longer of: all work shared out to the workers, and the longest line of descent.
+
+        Args:
+            graph: What they belong to.
+            probes: Keys of the measurements.
+            states: Keys of the states, each with what it descends from that is not there yet.
+        """
+        total = 0.0
+        reached: dict[str, float] = {}
+        # A graph holds parents before their children.
+        for key, state in graph.states.items():
+            if key not in states:
+                continue
+            own = 0.0
+            if key not in self.done:
+                if state.work_steps and state.cost not in self.rates:
+                    return None
+                taken = self.durations.get(state.cost, 0.0)
+                own = state.work_steps / self.rates[state.cost] if state.work_steps else taken
+            total += own
+            reached[key] = own + max((reached.get(parent, 0.0) for parent in state.parents), default=0.0)
+        left = (graph.probes[key] for key in probes if key not in self.measured)
+        total += sum(self.durations.get(probe.cost, 0.0) for probe in left)
+        return max(total / max(self.workers, 1), max(reached.values(), default=0.0))
 
 
 @dataclass(frozen=True)
@@ -35,6 +82,7 @@ class Plan:
         rates: Optimizer steps a second of one worker, by class of cost.
         engines: Engine by network, with the reason where ``auto`` did not take the lane engine; one without a
             name where all networks have the same.
+        pace: What the forecast is made with.
     """
 
     states: int
@@ -49,6 +97,7 @@ class Plan:
     source: str
     rates: Mapping[str, float]
     engines: Mapping[str, str]
+    pace: Pace
 
 
 def make_plan(population: Population, store: Store | None, workers: int, device: str = "cpu") -> Plan:
@@ -57,8 +106,8 @@ def make_plan(population: Population, store: Store | None, workers: int, device:
     Measures this machine's speed where no rate is on record.
     """
     graph = population.graph
-    done = _done(store, "states")
-    measured = _done(store, "probes")
+    done = keys_done(store, "states")
+    measured = keys_done(store, "probes")
     missing = [state for key, state in graph.states.items() if key not in done]
     trainings = [state for state in missing if state.work_steps]
     uses = _uses(population)
@@ -69,6 +118,7 @@ def make_plan(population: Population, store: Store | None, workers: int, device:
     if reason is None:
         rates, source = _rates(trainings, store, workers, device, engines_to_run)
     durations = store.ledger.durations() if store else {}
+    pace = Pace(done, measured, rates, durations, workers)
     return Plan(
         states=len(graph.states),
         cached=len(graph.states) - len(missing),
@@ -78,10 +128,11 @@ def make_plan(population: Population, store: Store | None, workers: int, device:
         trainings_saved=sum(c - 1 for key, c in uses.items() if graph.states[key].work_steps),
         from_others=len(_of_others(store, population.study.name) & done & set(graph.states)),
         measurements=len(to_measure),
-        seconds=None if reason else _forecast(population, done, measured, rates, durations, workers),
+        seconds=None if reason else pace.seconds(graph, graph.probes, graph.states),
         source=source,
         rates=rates,
         engines={name: engine.text for name, engine in population.engines().items()},
+        pace=pace,
     )
 
 
@@ -97,7 +148,8 @@ def _uses(population: Population) -> Counter[str]:
     return counts
 
 
-def _done(store: Store | None, table: str) -> set[str]:
+def keys_done(store: Store | None, table: str) -> set[str]:
+    """Keys of the ``states`` or ``probes`` that a store has."""
     statuses = store.ledger.statuses(table) if store else {}
     return {key for key, status in statuses.items() if status == "done"}
 
@@ -129,27 +181,3 @@ def _rates(
         known |= calibrate(unknown, size, executor, folder, device)
     partly = "" if len(unknown) == len(needed) else "rates of earlier runs and "
     return known, f"{partly}a calibration of {SECONDS:g} seconds for each network, just now"
-
-
-def _forecast(
-    population: Population,
-    done: set[str],
-    measured: set[str],
-    rates: Mapping[str, float],
-    durations: Mapping[str, float],
-    workers: int,
-) -> float | None:
-    """The longer of: all work shared out to the workers, and the longest line of descent."""
-    graph = population.graph
-    total = 0.0
-    reached: dict[str, float] = {}
-    for key, state in graph.states.items():
-        own = 0.0
-        if key not in done:
-            if state.work_steps and state.cost not in rates:
-                return None
-            own = state.work_steps / rates[state.cost] if state.work_steps else durations.get(state.cost, 0.0)
-        total += own
-        reached[key] = own + max((reached[parent] for parent in state.parents), default=0.0)
-    total += sum(durations.get(p.cost, 0.0) for k, p in graph.probes.items() if k not in measured)
-    return max(total / max(workers, 1), max(reached.values(), default=0.0))

@@ -1,0 +1,1 @@
+"""What hypotheses can reach and see as they are planned, before there are data."""

@@ -1,0 +1,218 @@
+"""What a registration freezes: one body of plain values, whose SHA-256 names it."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pomona
+from pomona.graph import chain
+from pomona.graph.nodes import to_json
+from pomona.graph.store import Store
+from pomona.studies.blinding.blind import CANNOT_HIDE, UNBLINDED, Blind
+from pomona.studies.design.designs import Design
+from pomona.studies.expand import Population
+from pomona.studies.hypotheses.cells import Cell, keys
+from pomona.studies.registration.answers import derived, written
+from pomona.studies.registration.matching import differences, keys_digest, results_by_side, results_of
+from pomona.studies.registration.registered import FORMAT, Registered, canonical, digest_of
+from pomona.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What is recorded of a registration beside the study.
+
+    Args:
+        environment: Digest and JSON document of the environment.
+        device: That the study is to run on; other devices have other keys.
+        designs: What each hypothesis can see.
+        cells: What each hypothesis speaks of.
+        before: The last registration of the study; None for the first.
+        blind: Its blinding, if any.
+    """
+
+    environment: tuple[str, str]
+    device: str
+    designs: Sequence[Design]
+    cells: Sequence[Sequence[Cell]]
+    before: Registered | None
+    blind: Blind | None
+
+
+def freeze(population: Population, store: Store, around: Circumstances) -> dict[str, Any]:
+    """The body of a registration. To be called in the transaction that also appends it.
+
+    Args:
+        population: The graph of the study.
+        store: What holds results already.
+        around: Everything else.
+    """
+    study, spec = population.study, population.study.spec
+    every = [cell for own in around.cells for cell in own]
+    there = _there(store, keys(every))
+    found = zip(around.designs, around.cells, strict=True)
+    frozen = [_hypothesis(planned, own, there.done) for planned, own in found]
+    data = _data(every, there)
+    return {
+        "format": FORMAT,
+        "study": study.name,
+        "preset": study.preset,
+        "text": study.text(),
+        "text_digest": study.digest(),
+        "pomona": pomona.__version__,
+        "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "authors": _authors(study),
+        **_commit(around.environment[1]),
+        "environment": around.environment[0],
+        "device": around.device,
+        "replicates": spec.replicates,
+        "pilot": spec.registration.pilot,
+        "correction": spec.registration.correction,
+        "answers": {
+            "written": written(study),
+            "derived": {**derived(study, data), "blinding": _blinding(study, store, around.blind)},
+        },
+        "data": data,
+        "hypotheses": frozen,
+        "blinding": _commitment(around.blind),
+        "before": _before(around.before, study),
+        "chain_head": chain.head(store.ledger),
+    }
+
+
+def binding(body: Mapping[str, Any]) -> str:
+    """What makes two registrations the same: hypotheses with their cells, and what a person wrote.
+
+    Time, authors, commit, environment and what the store holds are no part of it, and neither is the rest of
+    the study.
+    """
+    hypotheses = [(one["digest"], one["keys"], one["family"]) for one in body["hypotheses"]]
+    factors = (body["blinding"] or {}).get("factors")
+    asked = [body[name] for name in ("replicates", "pilot", "correction")]
+    return digest_of(to_json([hypotheses, body["answers"]["written"], asked, factors]))
+
+
+def _hypothesis(planned: Design, found: Sequence[Cell], done: frozenset[str]) -> dict[str, Any]:
+    """What is frozen of one hypothesis."""
+    hypothesis = planned.hypothesis
+    text = canonical(hypothesis)
+    results = {key for cell in found for key in results_of(cell)}
+    held = {key for key in results if key in done}
+    return {
+        "number": planned.number,
+        "text": text,
+        "digest": digest_of(to_json(text)),
+        "family": hypothesis.in_family,
+        "keys": keys_digest(found),
+        "keys_count": len(keys(found)),
+        "cells": results_by_side(found),
+        "results": len(results),
+        "held": len(held),
+        "held_replicates": sorted({cell.replicate for cell in found if held & set(results_of(cell))}),
+        **_planned(planned),
+    }
+
+
+def _planned(planned: Design) -> dict[str, Any]:
+    """What the test can show with the registered number of replicates."""
+    expect = planned.hypothesis.expect
+    return {
+        "n": planned.n,
+        "comparisons": planned.comparisons,
+        "alpha": planned.hypothesis.alpha,
+        "smallest_p": planned.smallest_p,
+        "corrected_smallest_p": planned.corrected_smallest_p,
+        "unit": planned.unit,
+        "sd": planned.sd,
+        "sd_source": planned.sd_source,
+        "minimal_dz": planned.minimal_dz,
+        "minimal_effect": planned.minimal_effect,
+        "power": planned.power,
+        "expected": expect.effect if expect is not None else None,
+    }
+
+
+@dataclass(frozen=True)
+class _There:
+    """What a store knows of the states and probes of some cells, by key."""
+
+    done: frozenset[str]
+    failed: frozenset[str]
+
+
+def _there(store: Store, wanted: frozenset[str]) -> _There:
+    """What is done, or ever was: an entry of the chain stays where its result was taken out."""
+    tables = [store.ledger.statuses(table) for table in ("states", "probes")]
+    sealed = store.ledger.rows("SELECT subject FROM chain WHERE kind IN ('state', 'probe', 'adopted')")
+    done = {key for table in tables for key, status in table.items() if status == "done"}
+    failed = {key for table in tables for key, status in table.items() if status == "failed"}
+    return _There(wanted & (done | {row["subject"] for row in sealed}), wanted & failed)
+
+
+def _data(every: Sequence[Cell], there: _There) -> dict[str, int]:
+    """How many results and states there are of all hypotheses together, and what the store knows of them."""
+    results = {key for cell in every for key in results_of(cell)}
+    states = {point.state.key for cell in every for point in cell.points}
+    return {
+        "results": len(results),
+        "held": len(results & there.done),
+        "states": len(states),
+        "trained": len(states & there.done),
+        "failed": len(states & there.failed),
+    }
+
+
+def _authors(study: Study) -> dict[str, Any]:
+    """Who registers, and how that is known."""
+    if study.spec.registration.authors:
+        return {"names": list(study.spec.registration.authors), "source": "the study"}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "config", "user.name"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        if done.stdout.strip():
+            return {"names": [done.stdout.strip()], "source": "git's user"}
+    with contextlib.suppress(KeyError, OSError, ImportError):  # a user without a name, as in containers
+        return {"names": [getpass.getuser()], "source": "the login name"}
+    return {"names": [], "source": "not known"}
+
+
+def _commit(environment: str) -> dict[str, Any]:
+    """Commit of the folder the user works in, and whether it has changes beside."""
+    found = json.loads(environment).get("commit")
+    return {
+        "commit": found.removesuffix("-dirty") if found else None,
+        "dirty": found.endswith("-dirty") if found else None,
+    }
+
+
+def _commitment(blind: Blind | None) -> dict[str, Any] | None:
+    return None if blind is None else {"factors": list(blind.factors), "commitment": blind.commitment}
+
+
+def _blinding(study: Study, store: Store, blind: Blind | None) -> list[str]:
+    """Which labels are hidden, from when, and what cannot be."""
+    if blind is None:
+        return ["None: arms stand under their names."]
+    lines = [
+        f"The labels of {', '.join(blind.factors)} stand under codes until 'pomona unblind {study.name}', "
+        "which logs the reveal.",
+        f"Commitment to the codes: {blind.commitment}",
+        *(f"Not hidden: {text}" for text in CANNOT_HIDE),
+    ]
+    if chain.entries(store.ledger, UNBLINDED, study.name):
+        lines.append("Codes of an earlier registration of this study were revealed before this one.")
+    return lines
+
+
+def _before(before: Registered | None, study: Study) -> dict[str, Any] | None:
+    """The registration before this one, and what of the study is others since."""
+    if before is None:
+        return None
+    return {"digest": before.digest, "time": before.body["time"], "changes": differences(before, study)}
