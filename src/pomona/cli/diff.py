@@ -30,9 +30,10 @@ def diff(
     from pomona.cli.sections import section
     from pomona.graph.differences import differences
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import open_state
 
     with Store(store, create=False) as opened:
-        found = differences(opened, opened.find(a), opened.find(b))
+        found = differences(opened, open_state(opened, a), open_state(opened, b))
     for name, state in (("a", found.a), ("b", found.b)):
         typer.echo(f"{name}  {state.key[:12]} {state.recipe}, {state.status}  {state.what}".rstrip())
     if found.a.key == found.b.key:

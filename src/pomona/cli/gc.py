@@ -29,8 +29,10 @@ def gc(keep: KeepOption = "all", dry_run: DryOption = False, store: StoreOption 
     from pomona.cli.wording import size
     from pomona.graph.retention import collect
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import refuse_query
 
     with Store(store, create=False) as opened:
+        refuse_query(opened, keep)
         freed = collect(opened, keep, dry_run)
     typer.echo(f"{'would free' if dry_run else 'freed'} {size(freed.size_bytes)}")
     for count, what in (

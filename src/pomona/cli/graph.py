@@ -31,12 +31,15 @@ def graph(
     from pomona.graph.states import States
     from pomona.graph.store import Store
     from pomona.graph.subgraph import subgraph
+    from pomona.studies.blinding.closed import Closed
 
     if output.suffix.lower() != ".svg":
         raise InputError(f"--output: expected a name that ends in .svg, got {str(output)!r}")
     with Store(store, create=False) as opened:
-        check_size(len(States(opened, where)))  # before anything else is read
-        part = subgraph(opened, where)
+        closed = Closed(opened)
+        found = closed.seen(States(opened, where))
+        check_size(len(found))  # before anything else is read
+        part = subgraph(opened, found)
         count = f"{len(part.states)} state{'' if len(part.states) == 1 else 's'}"
         picture = draw(part, f"{opened.folder.name}: {count}{f', {where}' if where else ''}")
     try:

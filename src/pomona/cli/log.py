@@ -11,6 +11,7 @@ from pomona.cli.options import DEFAULT_STORE, StoreOption, WhereOption
 
 if TYPE_CHECKING:
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import Closed
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", help="How many states, newest first.", min=1)]
 GraphOption = Annotated[bool, typer.Option("--graph", help="Draw what descends from what beside the states.")]
@@ -30,10 +31,12 @@ def log(
 ) -> None:
     """List the runs of a store and its latest states, newest first, with what failed and why."""
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import Closed
 
     with Store(store, create=False) as opened:
+        closed = Closed(opened)
         if graph:
-            _graph(opened, where, limit)
+            _graph(opened, closed, where, limit)
             return
         counts = opened.ledger.rows(
             "SELECT status, COUNT(*) AS n FROM states GROUP BY status ORDER BY status"
@@ -43,9 +46,11 @@ def log(
         said += f"; {lost:,} measurement{'s' if lost > 1 else ''} failed" if lost else ""
         typer.echo(f"{opened.folder}: {said}")
         _runs(opened)
-        _events(opened)
-        _states(opened, where, limit)
-        _failed_probes(opened)
+        _events(opened, closed)
+        _states(opened, closed, where, limit)
+        _failed_probes(opened, closed)
+        if closed.note:
+            typer.echo(f"\n{closed.note}")
 
 
 def _runs(store: Store) -> None:
@@ -65,19 +70,20 @@ def _runs(store: Store) -> None:
     typer.echo("\n" + rows(table, ("run", "study", "started", "took", "outcome", "workers")))
 
 
-def _events(store: Store) -> None:
+def _events(store: Store, closed: Closed) -> None:
     """What happened to the store, the last few."""
     from pomona.cli.wording import moment, rows
 
     table = [
         (moment(row["at"]), row["kind"], (row["node"] or "")[:12], row["text"])
         for row in store.ledger.rows("SELECT * FROM events ORDER BY id DESC LIMIT 10")
+        if row["node"] not in closed.nodes
     ]
     if table:
         typer.echo("\n" + rows(table, ("when", "event", "state", "what happened")))
 
 
-def _states(store: Store, where: str | None, limit: int) -> None:
+def _states(store: Store, closed: Closed, where: str | None, limit: int) -> None:
     import json
 
     from pomona.cli.wording import duration, moment, rows
@@ -85,9 +91,9 @@ def _states(store: Store, where: str | None, limit: int) -> None:
 
     among = ""
     values: list[object] = [limit]
-    if where is not None:
+    if where is not None or closed.states:
         among = " WHERE s.key IN (SELECT value FROM json_each(?))"
-        values.insert(0, json.dumps(States(store, where).keys()))
+        values.insert(0, json.dumps(closed.seen(States(store, where)).keys()))
     found = store.ledger.rows(
         "SELECT s.key, s.recipe, s.status, a.ended, a.seconds, a.kind, a.reason"
         " FROM (SELECT node, MAX(started_at + seconds) AS ended, seconds, kind, reason"
@@ -110,7 +116,7 @@ def _states(store: Store, where: str | None, limit: int) -> None:
     typer.echo("\n" + rows(table, ("state", "recipe", "status", "ended", "took", "what it is")))
 
 
-def _failed_probes(store: Store) -> None:
+def _failed_probes(store: Store, closed: Closed) -> None:
     from pomona.cli.wording import moment, rows
 
     found = store.ledger.rows(
@@ -121,19 +127,21 @@ def _failed_probes(store: Store) -> None:
     table = [
         (row["key"][:12], row["name"], moment(row["ended"]), f"{row['kind']}: {row['reason']}")
         for row in found
+        if row["key"] not in closed.nodes
     ]
     if table:
         typer.echo("\n" + rows(table, ("measurement", "what", "ended", "why it failed")))
 
 
-def _graph(store: Store, where: str | None, limit: int) -> None:
+def _graph(store: Store, closed: Closed, where: str | None, limit: int) -> None:
     from itertools import islice
 
     from pomona.cli.wording import rows
     from pomona.graph.rails import rails
+    from pomona.graph.states import States
     from pomona.graph.subgraph import subgraph
 
-    part = subgraph(store, where)
+    part = subgraph(store, closed.seen(States(store, where)))
     plain = not _can_print("●├─╮┤")
     table = []
     for drawn, key in islice(rails(part, plain), limit):
@@ -144,6 +152,8 @@ def _graph(store: Store, where: str | None, limit: int) -> None:
     typer.echo(rows(table) or "no state to draw")
     if len(part.states) > limit:
         typer.echo(f"{len(part.states) - limit:,} more states; see --limit")
+    if closed.note:
+        typer.echo(closed.note)
 
 
 def _can_print(text: str) -> bool:

@@ -22,8 +22,9 @@ def note(
     """Write a note on a state; `pomona show` shows it."""
     from pomona.graph import tags
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import open_state
 
     with Store(store, create=False) as opened:
-        full = opened.find(key)
+        full = open_state(opened, key)
         tags.note(opened.ledger, full, text)
         typer.echo(f"noted on {full[:12]}")

@@ -46,11 +46,15 @@ def query(
     from pomona.cli import wording
     from pomona.graph.states import States
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import Closed
 
     if as_csv and as_json:
         raise InputError("--csv and --json: give one of them")
     with Store(store, create=False) as opened:
-        found = States(opened, text)
+        closed = Closed(opened)
+        found = closed.seen(States(opened, text))
+        if closed.note:
+            typer.echo(closed.note, err=True)
         if not (as_csv or as_json):
             typer.echo(_table(found, limit or _IN_TABLE))
             return

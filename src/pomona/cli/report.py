@@ -37,7 +37,10 @@ def report(
 ) -> None:
     """Write the report: one HTML file, its figures as SVG and PNG, their data as CSV."""
     from pomona.report.write import write_report
+    from pomona.studies.blinding.blind import banner
     from pomona.studies.results import load_results
 
     results = load_results(study, preset, store, changes or (), device)
+    if results.blind is not None:
+        typer.echo(banner(results.blind), err=True)
     typer.echo(write_report(results, output))

@@ -26,7 +26,9 @@ def restore(
 ) -> None:
     """Compute weights again that were let go. They count only if their digests are those on record."""
     from pomona.cli.progress import Display
+    from pomona.graph.again import node_of
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import Closed
     from pomona.studies.upkeep import restore as restored
 
     with Store(store, create=False) as opened:
@@ -35,8 +37,11 @@ def restore(
         )
         with display:
             failures = restored(keys, opened, workers=workers, device=device, on_change=display.update)
+        closed = Closed(opened).nodes
     for failure in failures:
-        typer.echo(f"{failure.label}: {failure.reason}", err=True)
+        study = closed.get(node_of(failure.node))
+        reason = failure.reason if study is None else f"withheld: {study} is blinded"
+        typer.echo(f"{failure.label}: {reason}", err=True)
     if failures:
         raise typer.Exit(1)
     typer.echo("the weights are there, bit for bit as they were")

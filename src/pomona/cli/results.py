@@ -48,6 +48,7 @@ def results(
     """Print the tidy table of a study: one number a row, with what it is a number of."""
     from pomona.cli import wording
     from pomona.report.text import summary_table
+    from pomona.studies.blinding.blind import banner
     from pomona.studies.results import load_results
 
     if as_csv + as_json + as_parquet > 1:
@@ -55,6 +56,8 @@ def results(
     if as_parquet and output is None and sys.stdout.isatty():
         raise InputError("--parquet is not text: name a file with --output")
     found = load_results(study, preset, store, changes or (), device)
+    if found.blind is not None:
+        typer.echo(banner(found.blind), err=True)
     if not (as_csv or as_json or as_parquet):
         if output is not None:
             raise InputError("--output: say in which form, with --csv, --json or --parquet")

@@ -52,7 +52,8 @@ def run(
     from pomona.graph.scheduler import LASTING
     from pomona.graph.store import Store
     from pomona.report.text import summary_table
-    from pomona.report.write import report_path, write_report
+    from pomona.report.write import is_current, report_path, write_report
+    from pomona.studies.blinding.blind import banner
     from pomona.studies.run import Run
     from pomona.studies.study import load_study
 
@@ -64,6 +65,8 @@ def run(
         name = f"{checked.name}{f', preset {checked.preset}' if checked.preset else ''}"
         title = f"{name}: {len(graph.states)} states, {len(graph.probes)} measurements"
         display = Display(title, missing)
+        if prepared.results.blind is not None:
+            display.say(banner(prepared.results.blind))
         if opened.ledger.migrated:
             display.say(
                 f"the store is of an earlier format; its ledger as it was: {_short(opened.ledger.migrated)}"
@@ -77,20 +80,17 @@ def run(
             _say_stopped(prepared.tally.done, prepared.tally.cached, prepared.tally.states)
             raise
         display.finish(prepared.tally)
-        _say_repairs(prepared.repairs)
+        _say_repairs([results.shown_text(text) for text in prepared.repairs])
         typer.echo(summary_table(results))
         page = report_path(results)
-        if (
-            missing
-            or not page.is_file()
-            or checked.digest() not in page.read_text(encoding="utf-8", errors="replace")
-        ):
+        if missing or not is_current(page, results):
             page = write_report(results)
         typer.echo(f"report: {_short(page)}")
         for failure in prepared.failures[:10]:
             blocked = f", and {failure.blocked} descending from it" if failure.blocked else ""
             what = "stopped by its rule" if failure.kind == "stopped" else f"failed ({failure.kind})"
-            typer.echo(f"{what}: {failure.label}{blocked}: {failure.reason}", err=True)
+            reason = results.shown_text(failure.reason)
+            typer.echo(f"{what}: {failure.label}{blocked}: {reason}", err=True)
         stopped = [failure for failure in prepared.failures if failure.kind == "stopped"]
         if stopped and len(stopped) == len(prepared.failures):
             typer.echo(f"{len(stopped)} lineages stopped where their rule says so", err=True)

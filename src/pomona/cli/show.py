@@ -29,6 +29,7 @@ def show(
     """Show one state: recipe, parameters, lineage, files, masks, measurements and attempts. Or one probe."""
     from pomona.core.errors import InputError
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import Closed
 
     with Store(store, create=False) as opened:
         try:
@@ -37,9 +38,9 @@ def show(
             probe = _probe(opened, key)
             if probe is None:
                 raise
-            _show_probe(opened, probe)
+            _show_probe(opened, Closed(opened).refuse(probe))
         else:
-            _show_state(opened, full)
+            _show_state(opened, Closed(opened).refuse(full))
 
 
 def _show_state(store: Store, key: str) -> None:

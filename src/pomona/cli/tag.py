@@ -32,17 +32,25 @@ def tag(
     from pomona.graph import tags
     from pomona.graph.states import States
     from pomona.graph.store import Store
+    from pomona.studies.blinding.closed import Closed
 
     given = list(words or ())
     with Store(store, create=False) as opened:
         if not given and where is None and not remove:
-            counts = tags.tag_counts(opened.ledger)
+            closed = Closed(opened)
+            counts = tags.tag_counts(opened.ledger, closed.states)
             lines = [f"{name}: {count} state{'' if count == 1 else 's'}" for name, count in counts.items()]
             typer.echo("\n".join(lines) or "no state has a tag")
+            if closed.note:
+                typer.echo(closed.note, err=True)
             return
         if not given or (where is None and len(given) < 2):
             raise InputError("expected KEY NAME, or --where QUERY NAME: which states, and which tag")
-        keys = [opened.find(given.pop(0))] if where is None else States(opened, where).keys()
+        closed = Closed(opened)
+        if where is None:
+            keys = [closed.refuse(opened.find(given.pop(0)))]
+        else:
+            keys = closed.seen(States(opened, where)).keys()
         change = tags.untag if remove else tags.tag
         with opened.ledger.transaction():
             counted = {name: change(opened.ledger, keys, name) for name in given}

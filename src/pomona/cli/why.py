@@ -23,18 +23,21 @@ def why(key: KeyArgument, store: StoreOption = DEFAULT_STORE) -> None:
     from pomona.cli.sections import section
     from pomona.graph.store import Store
     from pomona.graph.why import explain
+    from pomona.studies.blinding.closed import Closed
 
     with Store(store, create=False) as opened:
-        found = explain(opened, opened.find(key))
+        closed = Closed(opened)
+        found = explain(opened, closed.refuse(opened.find(key)))
+        seen = [other for other in found.others if other.state.key not in closed.states]
     state = found.state
     typer.echo(f"state {state.key}\n{state.recipe}, {state.status}  {state.what}".rstrip())
     section("status", list(found.reasons))
     section("identity", [f"{path}: {value}" for path, value in found.identity.items()])
-    for other in found.others:
+    for other in seen:
         _other(other)
     if found.left_out:
         typer.echo(f"\n{found.left_out} more states stand at the same place")
-    if all(other.place is None for other in found.others):
+    if all(other.place is None for other in seen):
         nowhere = "no study names its place" if not state.places else "no other state stands at its place"
         typer.echo(f"\n{nowhere}; the identity above is all that its key is made of")
 

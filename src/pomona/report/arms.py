@@ -65,11 +65,16 @@ def place_of(step: str, labels: Mapping[str, str]) -> Place:
 def shown_arms(population: Population) -> list[Arm]:
     """The arms of a study in its order, less those whose states are all the start of other arms.
 
-    The dense network that every arm is pruned from is level 0 of each of them, and no arm of its own.
+    The dense network that every arm is pruned from is level 0 of each of them, and no arm of its own. Of seed
+    streams that vary on their own the first value is shown: the rest is spread, no other arm.
     """
     groups: dict[Place, list[Point]] = {}
+    first: dict[Place, Place] = {}
     for point in population.points:
-        groups.setdefault(place_of(point.step, point.arm), []).append(point)
+        place = place_of(point.step, point.arm)
+        plain = {name: label for name, label in point.arm.items() if name not in population.study.spec.vary}
+        if first.setdefault(place_of(point.step, plain), place) == place:
+            groups.setdefault(place, []).append(point)
     chosen = [group[0] for group in groups.values() if not _starts_others(group, population.points)]
     names = _names(chosen)
     return [

@@ -18,6 +18,9 @@ from pomona.training.config import Train
 
 Row = tuple[str, ...]
 
+# Facts that name networks or data.
+_SETTING = ("Model", "Models", "Data")
+
 _DISTRIBUTIONS = {
     "torch": "torch draws them",
     "glorot-normal": "Glorot normal",
@@ -47,19 +50,30 @@ class Asked:
 
 
 def asked(evidence: Evidence) -> Asked:
-    """Describe models, data, steps, methods, treatments, arms and the size of the whole."""
+    """Describe models, data, steps, methods, treatments, arms and the size of the whole.
+
+    Of a blinded study nothing that describes an arm.
+    """
+    factors: list[Row] = [(name, ", ".join(labels)) for name, labels in evidence.study.factors.items()]
+    if evidence.blinded:
+        facts = [row for row in _facts(evidence) if evidence.one_setting or row[0] not in _SETTING]
+        return Asked(facts, [], [], [], factors, _arms(evidence))
     steps = _resolved(evidence)
     return Asked(
         facts=_facts(evidence),
         steps=[_step(evidence, name, variants) for name, variants in steps.items()],
         methods=_methods(evidence, steps),
         treatments=_treatments(steps),
-        factors=[(name, ", ".join(labels)) for name, labels in evidence.study.factors.items()],
-        arms=[
-            (arm.name, arm.step, ", ".join(f"{factor}: {label}" for factor, label in arm.labels.items()))
-            for arm in evidence.arms
-        ],
+        factors=factors,
+        arms=_arms(evidence),
     )
+
+
+def _arms(evidence: Evidence) -> list[Row]:
+    return [
+        (arm.name, arm.step, ", ".join(f"{factor}: {label}" for factor, label in arm.labels.items()))
+        for arm in evidence.arms
+    ]
 
 
 def describe_training(train: Train) -> str:
@@ -95,7 +109,7 @@ def _facts(evidence: Evidence) -> list[Row]:
     for choice, info in evidence.data.items():
         held = f"validation: {choice.validation:,}" if choice.validation else "validation: none"
         pixels = "per-channel standardised" if choice.normalise == "standard" else "pixels from 0 to 1"
-        pixels += _spoilt(choice)
+        pixels += _spoilt(choice) + _augmented(choice)
         left = info.train_count - choice.validation
         facts.append(
             (
@@ -131,6 +145,16 @@ def _spoilt(choice: DataChoice) -> str:
     said += ["pixels of each training image permuted"] if corrupt.pixels else []
     said += [f"{plain(100 * corrupt.examples)} % of the training images"] if corrupt.examples < 1 else []
     return f"; control: {', '.join(said)}"
+
+
+def _augmented(choice: DataChoice) -> str:
+    """What a training varies of its images."""
+    augment = choice.augment
+    if augment is None:
+        return ""
+    said = [f"a random crop after padding by {augment.crop} pixels of zero"] if augment.crop else []
+    said += ["a horizontal flip of half of them"] if augment.flip else []
+    return f"; training images augmented anew each epoch: {', '.join(said)}"
 
 
 def _network(point: Point) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pomona.data.choice import DataChoice
 from pomona.data.dataset import describe
 from pomona.report.arms import Arm, Place, shown_arms
+from pomona.report.findings import Findings, find
 from pomona.studies.results import Results
+from pomona.studies.variation import Sources, sources_of_variation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,11 +43,21 @@ class Evidence:
         """Mask distances of pairs of arms by layer."""
         return self.results.distances()
 
+    @cached_property
+    def findings(self) -> Findings:
+        """What was found of the hypotheses."""
+        return find(self.results)
+
     def summary(self, quantity: str = "accuracy", layer: str = "") -> pd.DataFrame:
         """Means and intervals of the shown arms, with the name of the arm first."""
         if (quantity, layer) not in self._summaries:
             self._summaries[quantity, layer] = self._named(self.results.summary(quantity, layer=layer))
         return self._summaries[quantity, layer]
+
+    @cached_property
+    def sources(self) -> list[Sources]:
+        """Sources of variation of every outcome that is asked for; none under codes, for they name arms."""
+        return [] if self.blinded else sources_of_variation(self.results)
 
     @property
     def measured(self) -> bool:
@@ -56,6 +68,18 @@ class Evidence:
     def has_accuracy(self) -> bool:
         """Whether there is any test accuracy."""
         return bool((self.summary()["n"] > 0).any())
+
+    @property
+    def blinded(self) -> bool:
+        """Whether arms stand under codes."""
+        return self.results.blind is not None
+
+    @property
+    def one_setting(self) -> bool:
+        """Whether to name networks and data: not where they differ between arms under codes."""
+        points = self.population.points
+        settings = {(repr(point.network.choice), point.data) for point in points if point.data is not None}
+        return not self.blinded or len(settings) <= 1
 
     @property
     def replicates(self) -> int:

@@ -50,7 +50,7 @@ def failed_states(evidence: Evidence) -> list[Failure]:
         what = labels.get(key, evidence.population.graph.states[key].recipe)
         count = len(set(points) - {key})
         blocked = f"{count} state{'s' if count > 1 else ''} of the study" if count else "nothing else"
-        found.append(Failure(kind, what, reason, key, blocked))
+        found.append(_failure(evidence, kind, what, reason, key, blocked))
     return found
 
 
@@ -62,8 +62,10 @@ def failed_measurements(evidence: Evidence) -> list[Failure]:
     found = []
     for key in (key for key in probes if status.get(key) == "failed"):
         kind, reason = _last_attempt(evidence, key)
-        of = " and ".join(labels.get(state, state[:12]) for state in probes[key].states)
-        found.append(Failure(kind, f"{probes[key].name} of {of}", reason, key, "this measurement"))
+        shown = evidence.results.shown_key
+        of = " and ".join(labels.get(state, shown(state)[:12]) for state in probes[key].states)
+        what = f"{probes[key].name} of {of}"
+        found.append(_failure(evidence, kind, what, reason, key, "this measurement"))
     return found
 
 
@@ -91,6 +93,12 @@ def collapsed_layers(evidence: Evidence) -> list[Collapse]:
         Collapse(arm, layer, min(places)[0], len({replicate for _, replicate in places}))
         for (arm, layer), places in where.items()
     ]
+
+
+def _failure(evidence: Evidence, kind: str, what: str, reason: str, key: str, blocked: str) -> Failure:
+    """A failure as it may be shown."""
+    results = evidence.results
+    return Failure(kind, what, results.shown_text(reason), results.shown_key(key), blocked)
 
 
 def _last_attempt(evidence: Evidence, key: str) -> tuple[str, str]:

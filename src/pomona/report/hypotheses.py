@@ -1,78 +1,148 @@
-"""The hypotheses of a study, written out. They are not judged here."""
+"""The hypotheses of a study, written out. What was found of them is in ``verdicts``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pomona.report.numbers import plain
-from pomona.studies.schema import TESTS, Contrast, Estimand, Expect, Hypothesis, Regression
+from pomona.report.units import unit_of, unit_of_measure
+from pomona.studies.hypotheses.spec import TESTS, Contrast, Estimand, Hypothesis, Regression
 
 Row = tuple[str, str]
 
+_EXCLUDED = {
+    "at-chance": "replicates of which an arm is at chance",
+    "layer-collapse": "replicates of which a layer keeps no weight",
+}
+_ERRORS = {
+    "auto": "",
+    "classical": "classical errors",
+    "hc3": "HC3 errors",
+    "hac": "HAC errors",
+    "cluster": "clustered errors",
+    "cr2": "CR2 errors",
+    "wild": "wild cluster bootstrap",
+}
 
-def written_out(hypotheses: Sequence[Hypothesis]) -> list[tuple[str, list[Row]]]:
-    """Claim, and name and text of each of its parts, for every hypothesis."""
-    return [(hypothesis.claim, list(_parts(hypothesis))) for hypothesis in hypotheses]
 
-
-def _parts(hypothesis: Hypothesis) -> Iterator[Row]:
+def parts_of(hypothesis: Hypothesis) -> Iterator[Row]:
+    """Name and text of each part of a hypothesis that was given."""
+    if hypothesis.null:
+        yield "Null", hypothesis.null
     if hypothesis.contrast is not None:
-        yield "Compares", _contrast(hypothesis.contrast)
+        yield "Compares", compared(hypothesis.contrast, hypothesis.of)
     if hypothesis.model is not None:
         yield "Regression", _regression(hypothesis.model)
     if hypothesis.of is not None:
-        yield "In", _estimand(hypothesis.of)
-    if hypothesis.test is not None:
-        level = f"level {plain(hypothesis.alpha)}, {'primary' if hypothesis.primary else 'secondary'}"
-        yield "Test", f"{_test(hypothesis.test)}; {level}"
+        yield "In", outcome(hypothesis.of)
+    yield "Test", _test(hypothesis)
+    if hypothesis.margin is not None:
+        yield "Equivalent within", unit_of(hypothesis).written(hypothesis.margin)
+    if hypothesis.exclude:
+        yield "Leaves out", " and ".join(_EXCLUDED[name] for name in hypothesis.exclude)
+    if hypothesis.assume is not None:
+        yield "Planned with", f"an SD of {unit_of(hypothesis).written(hypothesis.assume.sd)}"
     if hypothesis.expect is not None:
-        yield "Expected", _expected(hypothesis.expect)
+        yield "Expected", _expected(hypothesis)
 
 
-def _contrast(contrast: Contrast) -> str:
-    parts = [f"{_labels(contrast.a)} with {_labels(contrast.b)}"]
+def compared(contrast: Contrast, of: Estimand | None) -> str:
+    """The two sides of a contrast, and what becomes of the other factors.
+
+    >>> compared(Contrast(a={"method": "x"}, b={"method": "y"}), None)
+    'method x (a) with method y (b); paired by replicate'
+    """
+    parts = [f"{_labels(contrast.a)} (a) {_against(contrast, of)}"]
+    for factor, (first, second) in contrast.across.items():
+        parts[0] = f"{parts[0].rstrip()}, at {factor} {first} less at {second}"
     if contrast.fix:
         parts.append(f"at {_labels(contrast.fix)}")
     if contrast.match:
         parts.append(f"matched in {', '.join(contrast.match)}")
     if contrast.average:
         parts.append(f"averaged over {', '.join(contrast.average)}")
-    if contrast.pair:
-        parts.append(f"paired by {contrast.pair}")
-    return "; ".join(parts)
+    return "; ".join([*parts, f"paired by {contrast.pair}"])
 
 
-def _labels(arm: Mapping[str, Any]) -> str:
-    return ", ".join(f"{factor} {label}" for factor, label in arm.items())
+def outcome(of: Estimand) -> str:
+    """What is measured, and how levels become one number.
 
-
-def _estimand(of: Estimand) -> str:
-    text = f"{of.part} accuracy" if of.measure == "accuracy" else of.measure
-    if of.layer:
-        text += f" of {of.layer}"
-    if of.match:
-        at = f" {plain(of.value)}" if of.value is not None else ""
-        text += f", at {of.match}{at}"
+    >>> outcome(Estimand(measure="accuracy", match="density", area=(1, 0.1)))
+    'mean of test accuracy over log density from 1 to 0.1'
+    """
+    text = _measured(of)
+    if of.value is not None:
+        return f"{text}, at {_along(of)} {plain(of.value)}"
+    if of.area is not None:
+        over = "level" if of.along == "level" else f"log {_along(of)}"
+        return f"mean of {text} over {over} from {plain(of.area[0])} to {plain(of.area[1])}"
+    if of.slope is not None:
+        per = "per level" if of.along == "level" else f"per doubling of {_along(of)}"
+        ends = of.slope if isinstance(of.slope, tuple) else None
+        where = f"from {plain(ends[0])} to {plain(ends[1])}" if ends else "over all pruned levels"
+        return f"slope of {text} {per}, {where}"
+    if of.below is not None:
+        place = "level" if of.along == "level" else f"log2 {_along(of)}"
+        return f"{place} at which {text} first falls below {unit_of_measure(of).place(of.below)}"
     return text
 
 
+def _measured(of: Estimand) -> str:
+    text = f"{of.part} {of.measure}" if of.measure in ("accuracy", "loss") else of.measure
+    if of.class_ is not None:
+        which = "the worst class" if of.class_ == "worst" else f"class {of.class_}"
+        text = f"{of.part} accuracy of {which}"
+    if of.quantity:
+        text = f"{of.quantity} of {text}"
+    if of.layer:
+        text += f" of {of.layer}"
+    if of.to is not None:
+        chance = "a share of that of independent masks" if of.corrected else "not corrected for chance"
+        text += f" to the masks of {_labels(of.to)} ({chance})"
+    return text
+
+
+def _along(of: Estimand) -> str:
+    return of.along.replace("-", " ")
+
+
+def _against(contrast: Contrast, of: Estimand | None) -> str:
+    if contrast.b is not None:
+        return f"with {_labels(contrast.b)} (b)"
+    if contrast.value is None or of is None:
+        return "" if contrast.across else "held against 0"
+    whole = of.slope is None and of.below is None
+    value = unit_of_measure(of).place(contrast.value) if whole else plain(contrast.value)
+    return f"held against {value}"
+
+
+def _labels(arm: Mapping[str, Any]) -> str:
+    return ", ".join(f"{factor} {label}" for factor, label in arm.items()) or "every arm"
+
+
 def _regression(model: Regression) -> str:
-    cluster = f", clustered by {', '.join(model.cluster)}" if model.cluster else ""
-    return f"{model.formula}, one row for each {model.rows}{cluster}"
+    parts = [f"{model.formula}, one row for each {model.rows}", f"the term {model.term} is tested"]
+    if model.where:
+        parts.append(f"rows where {model.where}")
+    if model.cluster:
+        parts.append(f"clustered by {' and '.join(model.cluster)}")
+    return "; ".join([*parts, *filter(None, [_ERRORS[model.errors]])])
 
 
-def _test(test: str | Mapping[str, str]) -> str:
-    named = {test: ""} if isinstance(test, str) else test
-    return ", ".join(
-        f"{name} ({TESTS[name]}){f', alternative: {side}' if side else ''}" for name, side in named.items()
-    )
+def _test(hypothesis: Hypothesis) -> str:
+    name, side = hypothesis.test_name, hypothesis.alternative
+    direction = "" if name == "equivalence" else f", alternative: {side}"
+    family = f", in the family {hypothesis.family}" if hypothesis.family else ""
+    importance = "primary" if hypothesis.primary else "secondary"
+    return f"{name} ({TESTS[name]}){direction}; level {plain(hypothesis.alpha)}, {importance}{family}"
 
 
-def _expected(expect: Expect) -> str:
-    parts = []
+def _expected(hypothesis: Hypothesis) -> str:
+    expect, parts = hypothesis.expect, []
+    assert expect is not None
     if expect.effect is not None:
-        parts.append(f"an effect of {plain(round(100 * expect.effect, 10))} percentage points")
+        parts.append(f"an effect of {unit_of(hypothesis).written(expect.effect)}")
     if expect.text:
         parts.append(expect.text)
     return "; ".join(parts)

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 
 from pomona import __version__
 from pomona.report.asked import asked
+from pomona.report.blinding import notice
 from pomona.report.evidence import Evidence
 from pomona.report.failures import collapsed_layers, failed_measurements, failed_states, kinds, not_computed
 from pomona.report.figures.figure import Figure
-from pomona.report.hypotheses import written_out
+from pomona.report.figures.variation import NAME as VARIATION
+from pomona.report.figures.verdicts import NAME as EFFECTS
+from pomona.report.findings import standing
 from pomona.report.numbers import ranges
 from pomona.report.provenance import provenance
 from pomona.report.tables import full_table, runs_at_chance, short_table
+from pomona.report.variation import variations, varied_text
 
 _ARXIV = re.compile(r"^arXiv:(\d{4}\.\d{4,5}(?:v\d+)?)$")
 
@@ -30,27 +34,33 @@ def page(evidence: Evidence, figures: Sequence[Figure]) -> str:
     )
     environment.filters["data_uri"] = data_uri
     environment.filters["ranges"] = ranges
+    environment.filters["sentence"] = sentence
     study = evidence.study
     found = _ARXIV.match(study.spec.source)
     failures = [*failed_states(evidence), *failed_measurements(evidence)]
     levels, short = short_table(evidence)
     full = full_table(evidence)
-    unheld = [choice.name for choice in evidence.data if not choice.validation]
     return environment.get_template("template.html").render(
         version=__version__,
+        blinded=notice(evidence),
         title=study.spec.title or study.name,
         study=study,
         source=study.spec.source,
         source_link=f"https://arxiv.org/abs/{found[1]}" if found else "",
-        no_validation=", ".join(unheld),
+        no_validation=_unheld(evidence),
         several_data=len(evidence.data) > 1,
         replicates=evidence.replicates,
         measured=evidence.measured,
         has_accuracy=evidence.has_accuracy,
         asked=asked(evidence),
-        hypotheses=written_out(study.spec.hypotheses),
+        standing=standing(evidence.findings),
+        findings=evidence.findings,
+        effects=next((figure for figure in figures if figure.name == EFFECTS), None),
         yaml=study.text(),
-        figures=figures,
+        figures=[figure for figure in figures if figure.name.partition("-")[0] not in (EFFECTS, VARIATION)],
+        variation_figures=[figure for figure in figures if figure.name.partition("-")[0] == VARIATION],
+        variations=variations(evidence),
+        varied=varied_text(evidence),
         arms=evidence.arms,
         short_levels=levels,
         short=short,
@@ -63,6 +73,21 @@ def page(evidence: Evidence, figures: Sequence[Figure]) -> str:
         collapsed=collapsed_layers(evidence),
         provenance=provenance(evidence),
     )
+
+
+def _unheld(evidence: Evidence) -> str:
+    """The data of which nothing is held back for validation."""
+    names = [choice.name for choice in evidence.data if not choice.validation]
+    return ", ".join(names) if evidence.one_setting or not names else "some of the data"
+
+
+def sentence(text: str) -> str:
+    """A text as a sentence of its own.
+
+    >>> sentence("verdicts are withheld")
+    'Verdicts are withheld.'
+    """
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def data_uri(content: str | bytes, media_type: str) -> str:

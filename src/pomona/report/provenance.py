@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pomona.core.errors import InputError
-from pomona.graph.store import DEFAULT_STORE
+from pomona.graph import chain
+from pomona.report.commands import store_arguments, study_arguments
 from pomona.report.evidence import Evidence
 from pomona.report.numbers import density, duration, moment, ranges
-from pomona.studies.document import library, read_document, with_preset
+from pomona.studies.document import dump
 from pomona.studies.engines import Engine
 
 Row = tuple[str, ...]
+
+# So many breaks of the chain are told.
+_BREAKS = 5
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Provenance:
             computed something of this study.
         environments: Runs, and name and text of each part of the environment.
         keys: Arm, level, replicate, density, status, key of the state, key of the mask's state.
+        registrations: Name and whole text of the registrations of the study.
         commands: What a reader runs to get the numbers again, and what it does.
         note: What the commands need beside that; empty where they are complete.
     """
@@ -37,6 +40,7 @@ class Provenance:
     runs: list[Row]
     environments: list[tuple[str, list[Row]]]
     keys: list[Row]
+    registrations: list[tuple[str, str]]
     commands: list[Row]
     note: str
 
@@ -47,9 +51,10 @@ def provenance(evidence: Evidence) -> Provenance:
     commands, note = _commands(evidence)
     return Provenance(
         facts=list(_facts(evidence, work)),
-        runs=[_run(row, work) for row in work.runs],
+        runs=[_run(row, work, evidence.blinded) for row in work.runs],
         environments=list(_environments(work)),
         keys=_keys(evidence),
+        registrations=list(_registrations(evidence)),
         commands=commands,
         note=note,
     )
@@ -77,7 +82,7 @@ def _work(evidence: Evidence) -> _Work:
             seconds += row["seconds"]
     # A run of this very document counts even where it found everything cached; so does another study's
     # run that computed a state which is shared.
-    text = evidence.study.text()
+    text = dump(evidence.study.document.content)
     runs = [
         dict(row)
         for row in ledger.rows("SELECT * FROM runs ORDER BY id")
@@ -96,14 +101,33 @@ def _facts(evidence: Evidence, work: _Work) -> Iterator[Row]:
     graph = evidence.population.graph
     yield "Store", str(evidence.results.store.folder)
     yield "Study", f"SHA-256 {evidence.study.digest()} of the document as run"
-    for choice, info in evidence.data.items():
+    for choice, info in evidence.data.items() if evidence.one_setting else ():
         yield "Data", f"{choice.name}: fingerprint {info.fingerprint}; {info.source}"
-    for network, engine in evidence.population.engines().items():
+    for network, engine in evidence.population.engines().items() if evidence.one_setting else ():
         yield f"Engine of {network}" if network else "Engine", _engine(engine)
     for stream, indices in _seeds(state.params for state in graph.states.values()).items():
         yield f"Seed stream {stream}", f"replicate index {ranges(indices)}"
+    yield "Chain", _chain(evidence)
     if work.seconds:
         yield "Computing time", f"{duration(work.seconds)} of one worker, for all states and measurements"
+
+
+def _chain(evidence: Evidence) -> str:
+    """What the results and registrations are sealed by."""
+    ledger = evidence.results.store.ledger
+    breaks = chain.check(ledger)
+    state = f"BROKEN: {'; '.join(found.what for found in breaks[:_BREAKS])}" if breaks else "unbroken"
+    more = f"; and {len(breaks) - _BREAKS:,} more" if len(breaks) > _BREAKS else ""
+    return f"head {chain.head(ledger)}; {state}{more}"
+
+
+def _registrations(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Nothing while arms stand under codes: the text describes them."""
+    from pomona.studies.registration.printed import printed
+
+    for one in evidence.findings.registered if not evidence.findings.withheld else ():
+        name = f"Registration {one.digest[:12]} of {moment(one.at)}, entry {one.entry} of the chain"
+        yield name, printed(one)
 
 
 def _engine(engine: Engine) -> str:
@@ -120,7 +144,7 @@ def _seeds(params: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
     return found
 
 
-def _run(run: Mapping[str, Any], work: _Work) -> Row:
+def _run(run: Mapping[str, Any], work: _Work, blinded: bool) -> Row:
     ended = run["ended_at"]
     return (
         str(run["id"]),
@@ -130,7 +154,7 @@ def _run(run: Mapping[str, Any], work: _Work) -> Row:
         run["outcome"] or "not ended",
         str(run["workers"]),
         str(work.attempts.get(run["id"], 0)),
-        run["command"],
+        "withheld" if blinded else run["command"],
     )
 
 
@@ -166,39 +190,28 @@ def _keys(evidence: Evidence) -> list[Row]:
             state = status.get(point.state.key, "planned").replace("planned", "not computed")
             share = density(evidence.results.density(point))
             place = (name, str(point.level), str(point.replicate), share, state)
-            rows.append((*place, point.state.key[:12], point.masked.key[:12]))
+            keys = [evidence.results.shown_key(one.key)[:12] for one in (point.state, point.masked)]
+            rows.append((*place, *keys))
     return rows
 
 
 def _commands(evidence: Evidence) -> tuple[list[Row], str]:
-    name, note = _argument(evidence)
-    store = evidence.results.store.folder
-    preset = ["--preset", evidence.study.preset] if evidence.study.preset else []
-    folder = ["--store", str(store)] if store != DEFAULT_STORE.absolute() else []
-    study = shlex.join([name, *preset, *folder])
+    study, note = study_arguments(evidence.results)
     key = evidence.population.points[-1].state.key[:12]
     commands: list[Row] = [
         (f"pomona run {study}", "computes what the store lacks; what it has is not computed again"),
         (f"pomona results {study} --csv", "every number of this report and more, one a row"),
         (f"pomona report {study}", "this report"),
-        (
-            f"pomona show {shlex.join([key, *folder])}",
-            "how a state came about; any key of the table below",
-        ),
     ]
+    if evidence.blinded:
+        # Keys that could be looked up would tell the arms.
+        return commands, note
+    commands.append(
+        (
+            f"pomona show {shlex.join([key, *store_arguments(evidence.results)])}",
+            "how a state came about; any key of the table below",
+        )
+    )
+    if evidence.study.spec.hypotheses:
+        commands.append((f"pomona verdicts {study}", "effect, interval, p and verdict of every hypothesis"))
     return commands, note
-
-
-def _argument(evidence: Evidence) -> tuple[str, str]:
-    """How the study is named on the command line, and what is missing for the document as it was run."""
-    document = evidence.study.document
-    name = document.name.removesuffix(".yaml")
-    path = document.folder / document.name
-    if name not in library() and not path.is_file():
-        file = f"{evidence.study.name}.yaml"
-        return file, f"This study was not read from a file: save the YAML above as {file} first."
-    argument = name if name in library() else str(path)
-    with contextlib.suppress(InputError):
-        if with_preset(read_document(argument), document.preset or None).content == document.content:
-            return argument, ""
-    return argument, "The study was changed from its file: add the same --set changes to these commands."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pomona.report.arms import shorten
 from pomona.report.evidence import Evidence
+from pomona.report.findings import summary_lines
 from pomona.report.tables import Cell, short_table
 from pomona.studies.results import Results
 
@@ -14,7 +15,7 @@ _FEW_ARMS = 6
 
 
 def summary_table(results: Results) -> str:
-    """Test accuracy of every arm at a few levels, without verdicts; at most 100 columns wide.
+    """Test accuracy of every arm at a few levels, and how many hypotheses hold; at most 100 columns wide.
 
     Mean ± half of the 95 % t interval over replicates, or the mean alone where there is one replicate.
     """
@@ -36,6 +37,8 @@ def summary_table(results: Results) -> str:
     shown = {cell.level for cells in table.values() for cell in cells if cell is not None}
     if {point.level for point in evidence.population.points} - shown:
         lines += ["", "Not all levels are shown; the report and 'pomona results ... --csv' have them."]
+    if judged := summary_lines(evidence.findings, _WIDTH):
+        lines += ["", *judged]
     return "\n".join(lines)
 
 
@@ -43,7 +46,7 @@ def _title(evidence: Evidence) -> str:
     study = evidence.study
     preset = f", preset {study.preset}" if study.preset else ""
     spread = "± half of the 95 % t interval" if evidence.replicates > 1 else "of one replicate"
-    return f"{study.name}{preset}: mean {spread}; hypotheses are not judged"
+    return f"{study.name}{preset}: mean {spread}"
 
 
 def _row(cell: Cell) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pomona.measures.audit import LayerMask, MaskAudit, audit_masks
 from pomona.measures.layout import Layout
 from pomona.pruning.layers import axes_of, groups_of
 from pomona.studies import bench
+from pomona.studies.blinding.closed import open_state
 from pomona.studies.modules import network_of
 
 Masks = dict[str, NDArray[np.bool_]]
@@ -99,13 +100,13 @@ def audit(key: str, store: Store | Path | str = DEFAULT_STORE) -> StateAudit:
         store: The store or its folder.
 
     Raises:
-        InputError: No state is meant by the key, or several are.
+        InputError: No state is meant by the key, or several are, or it belongs to a blinded study.
         StoreError: There is no such store, or the state has no masks: it was not computed, or it failed.
     """
     if not isinstance(store, Store):
         with Store(store, create=False) as opened:
             return audit(key, opened)
-    full = store.find(key)
+    full = open_state(store, key)
     masks, kinds = store.masks(full)
     state = States.of(store, [full])[0]
     maker, origin = _maker(store, state), _origin(store, state)

@@ -13,6 +13,7 @@ from torch import Tensor
 from pomona.core.errors import InputError, StoreError, unknown
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.pruning import foreign
+from pomona.studies.blinding.closed import open_state
 from pomona.studies.modules import load_module
 
 FORMS = ("plain", "torch-prune", "masks")
@@ -36,7 +37,8 @@ def export_checkpoint(
         The full path.
 
     Raises:
-        InputError: No such state, form or suffix, or the file is there already.
+        InputError: No such state, form or suffix, or the file is there already; or the state belongs to a
+            blinded study.
         StoreError: The state has no weights here, or the file cannot be written.
     """
     path = Path(file).expanduser().absolute()
@@ -47,7 +49,7 @@ def export_checkpoint(
     if path.exists():
         raise InputError(f"{path} is there already: give another name")
     opened = store if isinstance(store, Store) else Store(store, create=False)
-    full = opened.find(key)
+    full = open_state(opened, key)
     masks = {name: torch.from_numpy(mask) for name, mask in opened.masks(full)[0].items()}
     _write(path, _tensors(full, opened, masks, form), {"form": form, "state": full})
     return path

@@ -11,6 +11,7 @@ from pomona.graph.growth import sources_of
 from pomona.graph.retention import ALL, LAST_LEVEL, NONE, kept_states
 from pomona.graph.scheduler import Failure, Manner, Scheduler, Tally
 from pomona.graph.store import DEFAULT_STORE, Store
+from pomona.studies.blinding.blinded import shown
 from pomona.studies.drive import Order, drive, missing, refuse_while_importing
 from pomona.studies.expand import Population, expand
 from pomona.studies.results import Results
@@ -33,6 +34,8 @@ class Run:
         self.device = device
         self.population = expand(study, device)
         graph = self.population.graph
+        # What may be seen of it; refused before anything is planned where that is nothing.
+        self.results = shown(Results(study, store, self.population))
         store.ledger.keep_sources(sources_of(graph))
         store.ledger.plan(graph.states.values(), graph.probes.values())
         store.ledger.label(study.name, _labels(self.population))
@@ -75,11 +78,12 @@ class Run:
         # A query is asked now too: names that it gets wrong are said before anything is computed.
         kept = self._kept(policy)
         manner = Manner(fail_fast, retry_failed, kept if during else None)
-        order = Order(self.population.graph, study.name, study.text(), self.population.labels(), manner)
+        labels = self.results.population.labels()
+        order = Order(self.population.graph, study.name, study.text(), labels, manner)
         drive(order, store, workers, self.device, on_change, report, self._started)
         if not during:
             self._let_go(policy)
-        return Results(study, store, self.population)
+        return shown(Results(study, store, self.population))
 
     def _let_go(self, policy: str) -> None:
         """What a query asks for is known in the end. If it is of something never measured, all is kept."""
