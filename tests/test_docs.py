@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pomona.graph.store import Store
+from pomona.studies.registration.register import register
 from pomona.studies.run import run
-from pomona.studies.study import load_study
+from pomona.studies.study import load_study, parse_study
 from tests.users import own_modules
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -77,3 +79,10 @@ def test_the_example_study_gives_what_it_says(tmp_path: Path) -> None:
         assert len(np.unique(weights[name])) <= 15
         assert not weights[name][~mask].any()
     assert results.density(point) == pytest.approx(0.64, abs=0.001)
+
+
+def test_the_example_of_a_registration_can_be_registered(tmp_path: Path) -> None:
+    found = re.search(r"```yaml\n(study: survivors.*?)```", (DOCS / "registration.md").read_text(), re.DOTALL)
+    assert found is not None
+    registered = register(parse_study(found[1], folder=tmp_path), Store(tmp_path / "store"))
+    assert [one["held"] for one in registered.hypotheses] == [0, 0]

@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 
 from pomona.report.asked import describe_training
-from pomona.report.hypotheses import written_out
-from pomona.studies.schema import Hypothesis
 from pomona.training.config import Train
 
 
@@ -40,43 +38,3 @@ from pomona.training.config import Train
 )
 def test_training_is_described_in_one_line(written: dict[str, Any], text: str) -> None:
     assert describe_training(Train.model_validate({"batch_size": 60, "duration": "30ep", **written})) == text
-
-
-def test_hypothesis_of_a_regression_is_written_out() -> None:
-    hypothesis = Hypothesis.model_validate(
-        {
-            "claim": "Harm grows.",
-            "model": {"rows": "state x class", "formula": "harm ~ density", "cluster": ["lineage"]},
-            "primary": False,
-            "test": "sign",
-            "expect": {"text": "a slope below 0"},
-        }
-    )
-    ((claim, parts),) = written_out([hypothesis])
-    assert claim == "Harm grows."
-    assert parts == [
-        ("Regression", "harm ~ density, one row for each state x class, clustered by lineage"),
-        ("Test", "sign (sign test); level 0.05, secondary"),
-        ("Expected", "a slope below 0"),
-    ]
-
-
-def test_contrast_says_what_is_fixed_matched_and_averaged() -> None:
-    hypothesis = Hypothesis.model_validate(
-        {
-            "claim": "A beats B.",
-            "contrast": {
-                "a": {"method": "x"},
-                "b": {"method": "y"},
-                "fix": {"treatment": "rewind"},
-                "match": ["data"],
-                "average": ["width"],
-            },
-            "of": {"measure": "mask-distance", "layer": "fc1", "match": "level", "value": 3},
-        }
-    )
-    ((_, parts),) = written_out([hypothesis])
-    assert parts == [
-        ("Compares", "method x with method y; at treatment rewind; matched in data; averaged over width"),
-        ("In", "mask-distance of fc1, at level 3"),
-    ]

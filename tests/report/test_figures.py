@@ -26,7 +26,8 @@ def figures(evidence: Evidence) -> dict[str, Figure]:
 
 
 def test_figures_are_those_of_the_measures_in_order(figures: dict[str, Figure]) -> None:
-    assert list(figures) == ["accuracy", "mask-distance", "effective-density", "weight-stability"]
+    names = ["verdicts", "accuracy", "mask-distance", "effective-density", "weight-stability"]
+    assert list(figures) == names
 
 
 def test_figures_are_well_formed_svg_with_title_and_description(figures: dict[str, Figure]) -> None:

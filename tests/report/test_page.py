@@ -63,8 +63,11 @@ def test_page_loads_nothing_from_anywhere(text: str) -> None:
     reader = read(text)
     assert not {tag for tag, _ in reader.tags} & {"script", "link", "img", "iframe", "object", "base"}
     links = [value for _, attrs in reader.tags for name, value in attrs.items() if name in ("href", "src")]
-    outside = [link for link in links if not str(link).startswith("data:")]
+    outside = [link for link in links if not str(link).startswith(("data:", "#"))]
     assert outside == ["https://arxiv.org/abs/2001.05050"]
+    within = {str(link)[1:] for link in links if str(link).startswith("#")}
+    assert within
+    assert within <= {attrs.get("id") for _, attrs in reader.tags}
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
 
@@ -81,10 +84,11 @@ def test_page_has_its_sections_in_order(text: str) -> None:
     headings = re.findall(r"<h2>(.*?)</h2>", text)
     assert headings == [
         "1 What was asked",
-        "2 Result",
-        "3 Table",
-        "4 Failures and flags",
-        "5 Provenance",
+        "2 Hypotheses and verdicts",
+        "3 Result",
+        "4 Table",
+        "5 Failures and flags",
+        "6 Provenance",
     ]
 
 
@@ -95,7 +99,7 @@ def test_page_has_no_id_twice(text: str) -> None:
 
 def test_page_says_what_it_is_and_that_nothing_is_held_back(text: str) -> None:
     words = flat_text(text)
-    assert "<b>Exploratory.</b> The hypotheses of this study are listed below and not judged" in words
+    assert "<b>Exploratory.</b> The hypothesis of this study is not registered" in words
     assert "<b>Validation: none.</b>" in words
     assert "validation: none" in words
     assert f"Written by Pomona {__version__}" in words
@@ -111,7 +115,7 @@ def test_page_does_not_say_none_where_validation_is_held_back(single_results: Re
 def test_page_writes_hypotheses_out(text: str) -> None:
     words = flat_text(text)
     assert "Magnitude beats &lt;i&gt;chance&lt;/i&gt;." in words
-    assert '<span class="badge">not judged</span>' in words
+    assert '<span class="badge verdict exploratory">○ exploratory</span>' in words
     assert "paired by replicate" in words
     assert "test accuracy, at density 0.5" in words
     assert (
@@ -157,7 +161,7 @@ def test_page_names_every_arm_in_the_tables(text: str, evidence: Evidence) -> No
 
 def test_page_offers_every_figure_as_file(text: str) -> None:
     downloads = [attrs["download"] for tag, attrs in read(text).tags if tag == "a" and "download" in attrs]
-    names = ["accuracy", "mask-distance", "effective-density", "weight-stability"]
+    names = ["verdicts", "accuracy", "mask-distance", "effective-density", "weight-stability"]
     assert downloads == [f"{name}.{suffix}" for name in names for suffix in ("svg", "png", "csv")]
 
 

@@ -14,7 +14,8 @@ def test_summary_has_the_means_and_halves_of_the_intervals(main_results: Results
     for row in summary[summary["step"] == "ticket"].to_dict("records"):
         half = (row["high"] - row["low"]) / 2
         assert f"{100 * row['mean']:.1f} ± {100 * half:.1f}" in text
-    assert "hypotheses are not judged" in text
+    assert "\nhypotheses: 1 exploratory: not registered;" in text
+    assert text.endswith(f"see 'pomona verdicts main.yaml --store {main_results.store.folder}'")
 
 
 def test_summary_names_every_arm_once(main_results: Results, evidence: Evidence) -> None:

@@ -22,6 +22,7 @@ from pomona.studies.own import own_measures
 from pomona.studies.reach import lines_of_steps
 from pomona.studies.resolve import Applied, Arm, MaskSource, Pruning, ResolvedStep, Selector
 from pomona.studies.study import Study
+from pomona.studies.varied import idle_faults
 
 _REWIND = Treatment(name="rewind")
 _SHUFFLE = Treatment(name="permute-survivors")
@@ -136,7 +137,7 @@ class _Expansion:
     def __init__(self, study: Study, device: str) -> None:
         self.study = study
         asked = study.spec.engine
-        self.make = Identities(study.document.folder, study.spec.hold, asked, device)
+        self.make = Identities(study.document.folder, study.spec.hold, asked, device, study.spec.vary)
         self.graph = Graph()
         self.points: dict[tuple[str, int, tuple[str, ...]], list[Point]] = {}
         self._named: dict[tuple[str, int], Pruning] = {}  # were checked; kept, so that no other has their id
@@ -153,7 +154,11 @@ class _Expansion:
                     place = (step, replicate, tuple(arm.values()))
                     self.points[place] = list(self._build(resolved, arm, replicate))
         found = [point for group in self.points.values() for point in group]
-        self.population = Population(study, self.graph, found, self._measure(found))
+        pairs = self._measure(found)
+        idle = list(idle_faults(study.spec, self.graph, study.document))
+        if idle:
+            raise ProblemsError(f"{study.document.name} is not a valid study", idle)
+        self.population = Population(study, self.graph, found, pairs)
 
     def _build(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
         if step.model is not None:
@@ -170,14 +175,14 @@ class _Expansion:
         assert step.model is not None
         assert step.data is not None
         network = self.make.network(step.model, step.data)
-        origin = self.graph.add(self.make.init(network, replicate))
+        origin = self.graph.add(self.make.of(arm).init(network, replicate))
         if step.mask is None:
             yield self._trained(step, arm, replicate, 0, origin, origin, origin, network)
             return
         held = self._held(step, step.mask, arm, replicate)
         network = network.holding if held else network
         for level, masked in self._masks(step.mask, arm, replicate):
-            start, begun = self._under(masked, origin, step, (replicate, level, network), origin)
+            start, begun = self._under(masked, origin, step, arm, (replicate, level, network), origin)
             point = self._trained(step, arm, replicate, level, masked, start, begun, network)
             yield replace(point, held=held)
 
@@ -213,7 +218,7 @@ class _Expansion:
             first = point.first
             if treatment.needs_target:
                 target = self._target(point, treatment, level)
-                start = self.graph.add(self.make.treat(masked, target, treatment, replicate, level))
+                start = self.graph.add(self.make.of(arm).treat(masked, target, treatment, replicate, level))
                 first = start if treatment.makes_new_values else first
             held = step.pruning.method.pruned != "zero"
             point = self._trained(
@@ -251,7 +256,8 @@ class _Expansion:
         held = self._held(step, step.mask, arm, replicate)
         network = source.network.holding if held else source.network
         for level, masked in self._masks(step.mask, arm, replicate):
-            start, origin = self._under(masked, weights, step, (replicate, level, network), source.origin)
+            place = (replicate, level, network)
+            start, origin = self._under(masked, weights, step, arm, place, source.origin)
             trunk = source.trunk if origin is source.origin else None
             point = self._trained(step, arm, replicate, level, masked, start, origin, network, trunk)
             first = start if step.mask.control == "shuffle-weights" else None
@@ -283,6 +289,7 @@ class _Expansion:
         masked: State,
         weights: State,
         step: ResolvedStep,
+        arm: Arm,
         place: tuple[int, int, Network],
         origin: State,
     ) -> tuple[State, State]:
@@ -292,19 +299,20 @@ class _Expansion:
             The state, and the untrained one that it descends from.
         """
         replicate, level, network = place
+        make = self.make.of(arm)
         control = step.mask.control if step.mask is not None else None
         if control is not None and CONTROLS[control].touches == "weights":
             if step.fresh:
                 raise InputError(f"step {step.name!r}: 'map' and the control {control!r} do not go together")
             plain = weights
             if control == "reinit":
-                origin = weights = self.graph.add(self.make.init(network, replicate, draw=level + 1))
+                origin = weights = self.graph.add(make.init(network, replicate, draw=level + 1))
             treatment = _SHUFFLE if control == "shuffle-weights" else _REWIND
-            made = self.make.treat(masked, weights, treatment, replicate, level, control, plain)
+            made = make.treat(masked, weights, treatment, replicate, level, control, plain)
             return self.graph.add(made), origin
         if step.fresh:
             return self.graph.add(self.make.transfer(masked, weights, step.fresh)), origin
-        return self.graph.add(self.make.treat(masked, weights, _REWIND, replicate, level)), origin
+        return self.graph.add(make.treat(masked, weights, _REWIND, replicate, level)), origin
 
     def _pruned(
         self,
@@ -320,7 +328,7 @@ class _Expansion:
         self._check_names(pruning, point)
         like = self._like(pruning.like, arm, point.replicate, level) if pruning.like else None
         return self.graph.add(
-            self.make.prune(
+            self.make.of(arm).prune(
                 state, pruning, share, point.replicate, level, point.initial, point.network, data, like
             )
         )
@@ -365,7 +373,7 @@ class _Expansion:
         run = None
         if step.train is not None and step.data is not None:
             run = self.graph.add(
-                self.make.train(start, network, step.data, step.train, replicate, step.during)
+                self.make.of(arm).train(start, network, step.data, step.train, replicate, step.during)
             )
             masked = run if step.during is not None else masked
         first = run if start is origin else None
@@ -388,7 +396,9 @@ class _Expansion:
     def _target(self, point: Point, treatment: Treatment, level: int) -> State:
         """What a treatment goes back to: the start, a moment of the run from there, or a new draw."""
         if treatment.rule.target == "fresh":
-            return self.graph.add(self.make.init(point.network, point.replicate, draw=level + 1))
+            return self.graph.add(
+                self.make.of(point.arm).init(point.network, point.replicate, draw=level + 1)
+            )
         if treatment.to.count == 0:
             return point.origin
         if point.trunk is None:
@@ -413,7 +423,7 @@ class _Expansion:
         """Masks by level."""
         for level, masked in self._plain_masks(source, arm, replicate):
             if source.control is not None and CONTROLS[source.control].touches == "mask":
-                masked = self.graph.add(self.make.control(masked, source.control, replicate, level))
+                masked = self.graph.add(self.make.of(arm).control(masked, source.control, replicate, level))
             yield level, masked
 
     def _plain_masks(self, source: MaskSource, arm: Arm, replicate: int) -> Iterator[tuple[int, State]]:
@@ -471,7 +481,8 @@ class _Expansion:
         for point in points:
             if measures & {"accuracy", "class-accuracy", "loss"} and point.data is not None:
                 for part in ("test", *(["validation"] if point.data.validation else [])):
-                    probe = self.make.evaluate(point.state, point.network, point.data, part, point.replicate)
+                    make = self.make.of(point.arm)
+                    probe = make.evaluate(point.state, point.network, point.data, part, point.replicate)
                     point.probes[part] = self.graph.measure(probe)
             if "effective-density" in measures:
                 probe = self.make.effective_density(point.state, point.network)

@@ -6,7 +6,8 @@ consumes that stream, never the study, the arm, the number of workers or the mac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pomona.core.errors import InputError
 from pomona.core.reference import Reference, is_reference
 from pomona.core.step import Step, steps_per_epoch
 from pomona.data.catalogue import DatasetInfo
-from pomona.data.choice import DataChoice, check_validation
+from pomona.data.choice import DataChoice, check_augmentation, check_validation
 from pomona.data.dataset import describe
 from pomona.graph.nodes import SNAPSHOT, Probe, State
 from pomona.models.choice import ModelChoice
@@ -45,6 +46,9 @@ VERSIONS = {
     "weight-stability": 1,
     "effective-density": 2,
 }
+
+# From one value of a stream to the next: a study has at most so many replicates, so none meets another's.
+STRIDE = 100_000
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,19 @@ class Identities:
         hold: Streams that are held at a seed index; all others follow the replicate.
         asked: ``engine`` of the study.
         device: ``cpu`` or ``cuda``: the bits differ, so the engine does.
+        vary: Streams that vary on their own.
     """
 
-    def __init__(self, folder: Path, hold: Mapping[str, int], asked: Asked, device: str) -> None:
+    def __init__(
+        self, folder: Path, hold: Mapping[str, int], asked: Asked, device: str, vary: Collection[str] = ()
+    ) -> None:
         self.folder = folder
         self.hold = hold
         self.asked = asked
         self.device = device
+        self.vary = tuple(vary)
+        self._shifts: dict[str, int] = {}
+        self._varied: dict[tuple[str, ...], Identities] = {}
         self._networks: dict[str, Network] = {}
         self._infos: dict[str, DatasetInfo] = {}
         self._sources: dict[str, str] = {}
@@ -120,7 +130,21 @@ class Identities:
 
     def seeds(self, replicate: int, *streams: str) -> dict[str, Value]:
         """Seed indices of the streams that a recipe consumes."""
-        return {stream: self.hold.get(stream, replicate) for stream in streams}
+        return {stream: self.hold.get(stream, replicate + self._shifts.get(stream, 0)) for stream in streams}
+
+    def of(self, arm: Mapping[str, str]) -> Identities:
+        """The same, with the streams that vary on their own at the values that an arm has for them.
+
+        Value 0 is the replicate's own index, so its states are those of a study that does not vary.
+        """
+        labels = tuple(arm[stream] for stream in self.vary)
+        if not any(label != "0" for label in labels):
+            return self
+        if labels not in self._varied:
+            found = copy.copy(self)  # with the same caches
+            found._shifts = {s: int(label) * STRIDE for s, label in zip(self.vary, labels, strict=True)}
+            self._varied[labels] = found
+        return self._varied[labels]
 
     def network(self, choice: ModelChoice, data: DataChoice) -> Network:
         """A network for a data set, with its engine.
@@ -139,12 +163,19 @@ class Identities:
         """What a data set is.
 
         Raises:
-            InputError: So much is held back for validation that nothing is left to train on.
+            InputError: So much is held back for validation that nothing is left to train on, or its images
+                cannot be augmented so.
         """
         if data.name not in self._infos:
             self._infos[data.name] = describe(data.name, self.folder)
-        check_validation(self._infos[data.name].train_count, data.validation)
-        return self._infos[data.name]
+        info = self._infos[data.name]
+        check_validation(info.train_count, data.validation)
+        if data.augment is not None:
+            try:
+                check_augmentation(info.shape, data.augment)
+            except InputError as error:
+                raise InputError(f"{data.name}: {error}") from None
+        return info
 
     def init(self, network: Network, replicate: int, draw: int = 0) -> State:
         """The state before any training. ``draw`` numbers further draws of the same replicate."""
@@ -182,7 +213,7 @@ class Identities:
         during: Gradual | None = None,
     ) -> State:
         """A state trained from a parent's weights, under its masks, which may shrink on the way."""
-        streams = ["order", *_drawn_by(data)]
+        streams = ["order", *(["augmentation"] if data.augment is not None else []), *_drawn_by(data)]
         streams += ["dropout"] if network.engine.random else []
         streams += ["mask"] if during is not None and during.pruning.method.draws else []
         params: dict[str, Value] = {
@@ -275,7 +306,7 @@ class Identities:
                 raise InputError(
                     f"the criterion {method.named!r} reads examples: give 'prune' its data with 'on'"
                 )
-            params["data"] = self._once("data", (read,), lambda: self._data(read))
+            params["data"] = self._once("read data", (read,), lambda: self._read_data(read))
             how |= {**network.how(), "dataset": read.model_dump(mode="json")}
             streams += _drawn_by(read)
         judged = data
@@ -384,10 +415,14 @@ class Identities:
 
     def _test_data(self, data: DataChoice) -> dict[str, Value]:
         """Without what is said of the training images, which are not seen in a test."""
-        return {n: value for n, value in self._data(data).items() if n not in ("validation", "corrupt")}
+        return {n: value for n, value in self._read_data(data).items() if n not in ("validation", "corrupt")}
 
     def _validation_data(self, data: DataChoice) -> dict[str, Value]:
-        return {name: value for name, value in self._data(data).items() if name != "corrupt"}
+        return {name: value for name, value in self._read_data(data).items() if name != "corrupt"}
+
+    def _read_data(self, data: DataChoice) -> dict[str, Value]:
+        """Without the augmentation: only what trains is augmented."""
+        return {name: value for name, value in self._data(data).items() if name != "augment"}
 
     def _data(self, data: DataChoice) -> dict[str, Value]:
         info = self.info(data)
@@ -402,6 +437,8 @@ class Identities:
             found["source"] = self._source(data.name)
         if data.corrupt is not None:
             found["corrupt"] = data.corrupt.identity()
+        if data.augment is not None:
+            found["augment"] = data.augment.identity()
         return found
 
     def _source(self, name: str) -> str:
@@ -422,5 +459,5 @@ class Identities:
 
 
 def _drawn_by(data: DataChoice) -> list[str]:
-    """Streams that the training part of a data set consumes."""
+    """Streams that the training part of a data set consumes, whoever reads it."""
     return [*(["split"] if data.validation else []), *(data.corrupt.streams if data.corrupt else ())]
