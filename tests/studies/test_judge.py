@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -347,3 +349,49 @@ def test_interaction_and_value_are_judged_as_differences(tmp_path: Path) -> None
     assert second.observed is not None
     wanted = ttest_1samp([row.a for row in second.observed.rows], 0.7, alternative="greater").pvalue
     assert second.p == pytest.approx(wanted, rel=1e-9)
+
+
+def edit(results: Results, sql: str, *values: object) -> None:
+    """Change the ledger behind its back."""
+    with closing(sqlite3.connect(results.store.ledger.path)) as ledger, ledger:
+        assert ledger.execute(sql, values).rowcount > 0
+
+
+@pytest.mark.parametrize(("level", "concerned"), [(2, True), (3, False)])
+def test_edited_result_takes_the_verdict_of_those_that_read_it(
+    tmp_path: Path, level: int, concerned: bool
+) -> None:
+    store, study = opened(tmp_path), study_of()
+    register(study, store)
+    results = fill(store, study, noisy(0.05))
+    point = results.point(level, 1, method="zebra", treatment="rewind")
+    edit(
+        results,
+        "UPDATE measurements SET value = 0.99 WHERE probe = ? AND quantity = 'accuracy'",
+        point.probes["test"].key,
+    )
+    (found,) = judge(Results(study, store))
+    assert (found.verdict is None) == concerned
+    assert any("the chain of the store is broken" in reason for reason in found.exploratory) == concerned
+
+
+def test_edited_registration_earns_no_verdict(tmp_path: Path) -> None:
+    store, study = opened(tmp_path), study_of()
+    register(study, store)
+    results = fill(store, study, noisy(0.05))
+    edit(results, "UPDATE chain SET content = replace(content, 'greater', 'less') WHERE kind = 'registered'")
+    (found,) = judge(Results(study, store))
+    assert found.verdict is None
+    assert any("(registered claims) was changed after it was written" in one for one in found.exploratory)
+
+
+def test_results_of_another_study_do_not_concern_this_one(tmp_path: Path) -> None:
+    store, study = opened(tmp_path), study_of()
+    register(study, store)
+    other = study_of(changes=[("study: claims", "study: other"), ("lr: 0.1", "lr: 0.3")])
+    results = fill(store, study, noisy(0.05))
+    apart = fill(store, other, noisy(0.01))
+    key = apart.point(2, 1, method="zebra", treatment="rewind").probes["test"].key
+    edit(results, "UPDATE measurements SET value = 0.99 WHERE probe = ? AND quantity = 'accuracy'", key)
+    (found,) = judge(Results(study, store))
+    assert found.verdict == "supported"

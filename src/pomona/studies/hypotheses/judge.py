@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pomona.graph import chain
 from pomona.stats.equivalence import tost
 from pomona.stats.given import Alternative
 from pomona.stats.multiplicity import adjust, max_t
 from pomona.stats.paired import paired
 from pomona.stats.reach import smallest_p
 from pomona.stats.result import Result
+from pomona.studies.hypotheses.cells import cells, keys
 from pomona.studies.hypotheses.observe import Observed, Replicate, observe
 from pomona.studies.hypotheses.regress import regressed
 from pomona.studies.hypotheses.spec import Hypothesis
@@ -30,6 +32,7 @@ from pomona.studies.results import Results
 VERDICTS = ("supported", "refuted", "equivalent", "inconclusive", "not answerable")
 # The names of paired tests in ``pomona.stats``.
 PAIRED = {"paired-t": "paired-t", "permutation": "sign-flip", "wilcoxon": "wilcoxon", "sign": "sign"}
+_NODES = "SELECT key FROM states UNION ALL SELECT key FROM probes"
 _OPPOSITE: dict[Alternative, Alternative] = {"greater": "less", "less": "greater"}
 
 
@@ -85,17 +88,24 @@ class _Found:
 def judge(results: Results) -> list[Judged]:
     """Every hypothesis of a study with its verdict, or with the reasons why it is only explored."""
     registered = registrations(results.store, results.study.name)
+    # What was edited earns no verdict, and an edited registration is none.
+    broken = chain.check(results.store.ledger) if registered else []
     found = [
-        _examine(results, hypothesis, number, registered)
+        _examine(results, hypothesis, number, registered, broken)
         for number, hypothesis in enumerate(results.study.spec.hypotheses, 1)
     ]
     return [_decided(results, one, found, registered) for one in found]
 
 
 def _examine(
-    results: Results, hypothesis: Hypothesis, number: int, registered: Sequence[Registered]
+    results: Results,
+    hypothesis: Hypothesis,
+    number: int,
+    registered: Sequence[Registered],
+    broken: Sequence[chain.Break],
 ) -> _Found:
     reasons = why_exploratory(registered, hypothesis, results.population)
+    reasons = (*reasons, *_edited(results, hypothesis, broken))
     if not results.study.spec.verdicts:
         reasons = (*reasons, "the study says 'verdicts: no'" + _of_preset(results))
     replicates = None if reasons else registered_replicates(registered, hypothesis, results.population)
@@ -108,6 +118,22 @@ def _examine(
         stop = "" if reasons else ": the number is registered, so nothing is tested before the last"
         reasons = (*reasons, done + stop)
     return _of_contrast(hypothesis, number, reasons, observed)
+
+
+def _edited(results: Results, hypothesis: Hypothesis, broken: Sequence[chain.Break]) -> tuple[str, ...]:
+    """What of the chain is broken and concerns a hypothesis: not the results that it does not read."""
+    graph = results.population.graph
+    own = keys(cells(results.population, hypothesis)) if broken else frozenset()
+    others = {row["key"] for row in results.store.ledger.rows(_NODES)} if broken else set()
+    concerned = [
+        one.what
+        for one in broken
+        if one.subject in own or one.subject not in {*others, *graph.states, *graph.probes}
+    ]
+    if not concerned:
+        return ()
+    more = f", and {len(concerned) - 1} more" if len(concerned) > 1 else ""
+    return (f"the chain of the store is broken: {concerned[0]}{more}; see 'pomona verify --fraction 0'",)
 
 
 def _of_preset(results: Results) -> str:
