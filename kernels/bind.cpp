@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -25,6 +26,7 @@ using In = nb::ndarray<const T, nb::numpy, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Vector = nb::ndarray<const T, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Images = nb::ndarray<const std::uint8_t, nb::numpy, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Views = nb::ndarray<const std::int32_t, nb::numpy, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<nb::numpy, float, nb::c_contig>;
 using Spec = std::tuple<std::string, std::vector<int>, std::map<std::string, double>>;
 
@@ -152,7 +154,8 @@ class Bound {
     std::pair<std::size_t, int> train(const Images& images, const Vector<std::uint8_t>& labels,
                                       const Vector<std::int64_t>& order, std::int64_t batch, std::uint64_t first_step,
                                       const Vector<double>& rates, const Vector<std::uint64_t>& seeds,
-                                      double slice_seconds, const nb::callable& interrupted) {
+                                      double slice_seconds, const nb::callable& interrupted,
+                                      const std::optional<Views>& views) {
         const Use use(*this);
         const Examples examples = check_examples(images, labels, order);
         require(order.size() > 0, "order: there is no example");
@@ -162,10 +165,11 @@ class Bound {
         check_aligned(seeds, "seeds");
         for (std::size_t i = 0; i < rates.size(); i++)
             if (!std::isfinite(rates.data()[i])) require(false, "rates: step " + std::to_string(i) + " is not finite");
+        const View* seen = views ? check_views(*views, order.size()) : nullptr;
         const Interrupted ask = asked(interrupted);
         const nb::gil_scoped_release release;
-        const auto done = network_.train(examples, order.data(), order.size(), static_cast<std::size_t>(batch), first_step,
-                                         rates.data(), rates.size(), seeds.size() ? seeds.data() : nullptr,
+        const auto done = network_.train(examples, order.data(), seen, order.size(), static_cast<std::size_t>(batch),
+                                         first_step, rates.data(), rates.size(), seeds.size() ? seeds.data() : nullptr,
                                          slice_seconds, ask);
         return {done.steps, done.failed_op};
     }
@@ -337,6 +341,20 @@ class Bound {
         return examples;
     }
 
+    const View* check_views(const Views& views, std::size_t count) {
+        require(views.shape(0) == count, "views: expected one for each entry of order");
+        check_aligned(views, "views");
+        const Shape shape = network_.input();
+        const auto* seen = reinterpret_cast<const View*>(views.data());
+        for (std::size_t i = 0; i < count; i++) {
+            const View& view = seen[i];
+            require(view.down > -shape.height && view.down < shape.height && view.right > -shape.width &&
+                        view.right < shape.width && (view.mirrored == 0 || view.mirrored == 1),
+                    "views: that of entry " + std::to_string(i) + " leaves the image, or is not mirrored 0 or 1");
+        }
+        return seen;
+    }
+
     Network network_;
     std::atomic<bool> used_{false};
 };
@@ -360,7 +378,8 @@ LANES_MAKE_MODULE(LANES_MODULE, m) {
         .def("state", &Bound::state, "op"_a, "which"_a, "slot"_a)
         .def("set_state", &Bound::set_state, "op"_a, "which"_a, "slot"_a, "values"_a.noconvert())
         .def("train", &Bound::train, "images"_a.noconvert(), "labels"_a.noconvert(), "order"_a.noconvert(), "batch_size"_a,
-             "first_step"_a, "rates"_a.noconvert(), "seeds"_a.noconvert(), "slice_seconds"_a, "interrupted"_a)
+             "first_step"_a, "rates"_a.noconvert(), "seeds"_a.noconvert(), "slice_seconds"_a, "interrupted"_a,
+             nb::arg("views").noconvert().none() = nb::none())
         .def("evaluate", &Bound::evaluate, "images"_a.noconvert(), "labels"_a.noconvert(), "indices"_a.noconvert(),
              "interrupted"_a)
         .def("logits", &Bound::logits, "images"_a.noconvert(), "indices"_a.noconvert())

@@ -32,6 +32,38 @@ double logarithm(double x) {
     return exponent * 0.69314718055994531 + 2 * z * sum;
 }
 
+typedef std::uint8_t Bytes __attribute__((vector_size(16), may_alias, aligned(1)));
+
+// Sixteen bytes at a time, the last of which may be copied twice: a call of the library for each short row would
+// take longer.
+void copy_row(const std::uint8_t* from, int count, bool mirrored, std::uint8_t* to) {
+    constexpr int SIDE = sizeof(Bytes);
+    if (count < SIDE) {
+        for (int i = 0; i < count; i++) to[mirrored ? count - 1 - i : i] = from[i];
+        return;
+    }
+    for (int done = 0; done < count; done += SIDE) {
+        const int at = std::min(done, count - SIDE);
+        Bytes part = *reinterpret_cast<const Bytes*>(from + at);
+        if (mirrored) part = __builtin_shufflevector(part, part, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        *reinterpret_cast<Bytes*>(to + (mirrored ? count - SIDE - at : at)) = part;
+    }
+}
+
+// Bytes of zero outside the image are pixels of zero: they are normalised with the others.
+void copy_view(const std::uint8_t* image, const Shape& shape, const View& view, std::uint8_t* to) {
+    const int width = shape.width, height = shape.height;
+    const int top = std::max(0, -view.down), bottom = std::min(height, height - view.down);
+    const int begin = std::max(0, -view.right), end = std::min(width, width - view.right);
+    std::memset(to, 0, static_cast<std::size_t>(shape.units()));
+    for (int channel = 0; channel < shape.channels; channel++)
+        for (int row = top; row < bottom; row++) {
+            const std::uint8_t* source = image + (channel * height + row + view.down) * width + (begin + view.right);
+            std::uint8_t* target = to + (channel * height + row) * width + (view.mirrored ? width - end : begin);
+            copy_row(source, end - begin, view.mirrored, target);
+        }
+}
+
 }  // namespace
 
 // Asks now and then, and gives the step up.
@@ -143,14 +175,18 @@ double Network::step_work(std::size_t batch) const {
 
 // Bytes are turned, 16 examples by 16 units, so that examples lie side by side, and then become floats. Lanes
 // without an example repeat the first one, so that they are finite where it is; their gradients are zero.
-void Network::load_tile(const Examples& examples, const std::int64_t* indices, int count, bool rows) {
-    typedef std::uint8_t Bytes __attribute__((vector_size(16), may_alias, aligned(1)));
-    constexpr int SIDE = 16;
+void Network::load_tile(const Examples& examples, const std::int64_t* indices, const View* views, int count, bool rows) {
+    constexpr int SIDE = sizeof(Bytes);
     Value& image = *values_.front();
     const int units = image.shape.units();
     const std::uint8_t* from[TILE];
-    for (int k = 0; k < TILE; k++)
-        from[k] = examples.images + static_cast<std::size_t>(indices[k < count ? k : 0]) * image_bytes();
+    for (int k = 0; k < TILE; k++) {
+        from[k] = k < count ? examples.images + static_cast<std::size_t>(indices[k]) * image_bytes() : from[0];
+        if (!views || k >= count) continue;
+        std::uint8_t* viewed = viewed_.data() + k * image_bytes();
+        copy_view(from[k], image.shape, views[k], viewed);
+        from[k] = viewed;
+    }
     const auto normal = [](const std::uint8_t* bytes, V scale, V shift) {
         return __builtin_convertvector(widen(bytes), V) * scale + shift;
     };
@@ -266,8 +302,8 @@ void Network::backward(const Pass& pass, Watch* watch) {
     }
 }
 
-int Network::batch_gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed,
-                             const Update* update, Watch* watch) {
+int Network::batch_gradients(const Examples& examples, const std::int64_t* indices, const View* views, std::size_t count,
+                             std::uint64_t seed, const Update* update, Watch* watch) {
     const bool rows = ops_.front()->wants_rows();
     for (std::size_t at = 0; at < count; at += TILE) {
         const int live = static_cast<int>(std::min<std::size_t>(TILE, count - at));
@@ -277,7 +313,7 @@ int Network::batch_gradients(const Examples& examples, const std::int64_t* indic
         pass.update = at + TILE >= count ? update : nullptr;
         pass.seed = seed;
         pass.first_example = static_cast<int>(at);
-        load_tile(examples, indices + at, live, rows);
+        load_tile(examples, indices + at, views ? views + at : nullptr, live, rows);
         const int failed = forward(pass, live, watch);
         if (failed >= 0) return failed;
         loss_gradient(examples, indices + at, live, count);
@@ -286,10 +322,11 @@ int Network::batch_gradients(const Examples& examples, const std::int64_t* indic
     return -1;
 }
 
-Network::Trained Network::train(const Examples& examples, const std::int64_t* order, std::size_t count, std::size_t batch,
-                                std::uint64_t first_step, const double* rates, std::size_t steps, const std::uint64_t* seeds,
-                                double slice_seconds, const Interrupted& interrupted) {
+Network::Trained Network::train(const Examples& examples, const std::int64_t* order, const View* views, std::size_t count,
+                                std::size_t batch, std::uint64_t first_step, const double* rates, std::size_t steps,
+                                const std::uint64_t* seeds, double slice_seconds, const Interrupted& interrupted) {
     prepare();
+    if (views) viewed_.resize(TILE * image_bytes());
     const bool is_short = step_work(batch) < SHORT_STEP;
     Watch watch(interrupted);
     const double begin = seconds();
@@ -298,8 +335,9 @@ Network::Trained Network::train(const Examples& examples, const std::int64_t* or
         while (done < steps && done * batch < count) {
             const std::size_t from = done * batch, size = std::min(batch, count - from);
             const Update update(rule_, rates[done], first_step + done);
-            const int failed = batch_gradients(examples, order + from, size, seeds ? seeds[done] : 0,
-                                               is_short ? &update : nullptr, is_short ? nullptr : &watch);
+            const int failed = batch_gradients(examples, order + from, views ? views + from : nullptr, size,
+                                               seeds ? seeds[done] : 0, is_short ? &update : nullptr,
+                                               is_short ? nullptr : &watch);
             if (failed >= 0) return {done, failed};
             for (Weighted* layer : layers_) layer->update(update);
             done++;
@@ -314,7 +352,7 @@ Network::Trained Network::train(const Examples& examples, const std::int64_t* or
 
 int Network::gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed) {
     prepare();
-    return batch_gradients(examples, indices, count, seed, nullptr, nullptr);
+    return batch_gradients(examples, indices, nullptr, count, seed, nullptr, nullptr);
 }
 
 bool Network::logits(const Examples& examples, const std::int64_t* indices, std::size_t count, float* found,
@@ -329,7 +367,7 @@ bool Network::logits(const Examples& examples, const std::int64_t* indices, std:
     try {
         for (std::size_t at = 0; at < count; at += TILE) {
             const int live = static_cast<int>(std::min<std::size_t>(TILE, count - at));
-            load_tile(examples, indices + at, live, false);
+            load_tile(examples, indices + at, nullptr, live, false);
             Pass pass;
             pass.first = at == 0;
             for (const auto& op : ops_) {

@@ -16,6 +16,12 @@ struct Examples {
     std::size_t count;
 };
 
+// What is trained on instead of an image: a window of its size so many rows down and columns right, with zeros
+// where that leaves the image, and then mirrored left to right or not.
+struct View {
+    std::int32_t down, right, mirrored;
+};
+
 using Interrupted = std::function<bool()>;
 
 class Network {
@@ -44,8 +50,9 @@ class Network {
         std::size_t steps;
         int failed_op;  // or -1
     };
-    // Takes steps on consecutive batches of `order` until `rates` or, after a step, the time is used up.
-    Trained train(const Examples& examples, const std::int64_t* order, std::size_t count, std::size_t batch,
+    // Takes steps on consecutive batches of `order` until `rates` or, after a step, the time is used up. `views`
+    // has one for each entry of `order`, or is null: the images as they are.
+    Trained train(const Examples& examples, const std::int64_t* order, const View* views, std::size_t count, std::size_t batch,
                   std::uint64_t first_step, const double* rates, std::size_t steps, const std::uint64_t* seeds,
                   double slice_seconds, const Interrupted& interrupted);
     // Logits of `count` examples, [example][output]; false if interrupted.
@@ -62,14 +69,14 @@ class Network {
     class Watch;
     struct Given_up {};
 
-    void load_tile(const Examples& examples, const std::int64_t* indices, int count, bool rows);
+    void load_tile(const Examples& examples, const std::int64_t* indices, const View* views, int count, bool rows);
     int forward(const Pass& pass, int count, Watch* watch);
     void backward(const Pass& pass, Watch* watch);
     void loss_gradient(const Examples& examples, const std::int64_t* indices, int count, std::size_t batch);
     int first_not_finite(int count) const;
     // Gradients of a batch; the failed operation or -1. `update` is handed on in the last tile.
-    int batch_gradients(const Examples& examples, const std::int64_t* indices, std::size_t count, std::uint64_t seed,
-                        const Update* update, Watch* watch);
+    int batch_gradients(const Examples& examples, const std::int64_t* indices, const View* views, std::size_t count,
+                        std::uint64_t seed, const Update* update, Watch* watch);
     bool logits(const Examples& examples, const std::int64_t* indices, std::size_t count, float* found, Watch* watch);
     double step_work(std::size_t batch) const;
 
@@ -77,6 +84,7 @@ class Network {
     std::vector<std::unique_ptr<Op>> ops_;
     std::vector<Weighted*> layers_;
     Buffer scale_, shift_;  // by unit of the image
+    std::vector<std::uint8_t> viewed_;  // the views of a tile, once there are any
     Rule rule_;
     Kernels kernels_ = Kernels::automatic;
     bool arranged_ = false;

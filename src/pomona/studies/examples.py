@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pomona.core.streams import Stream
-from pomona.data.choice import Corruption, DataChoice
+from pomona.data.augmentation import Views, epoch_views
+from pomona.data.choice import Augmentation, Corruption, DataChoice
 from pomona.data.corruption import Corrupted, corrupt
 from pomona.data.splits import epoch_order, split
 from pomona.studies import bench
@@ -22,7 +23,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What a training, or a criterion, reads.
+    """What a training, or a criterion, reads. A criterion reads images as they are, not their views.
 
     Args:
         examples: All training images and labels.
@@ -31,6 +32,7 @@ class Training:
         validation: Those held back.
         order: Number of an epoch to its order.
         facts: What a control changed, for the record.
+        views: Number of an epoch and its order to what a training sees of its images; None for all of it.
     """
 
     examples: Examples
@@ -39,6 +41,7 @@ class Training:
     validation: Indices
     order: Callable[[int], Indices]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    views: Callable[[int, Indices], Views] | None = None
 
 
 def training_part(how: Mapping[str, Any], params: Mapping[str, Any]) -> Training:
@@ -61,18 +64,31 @@ def training_part(how: Mapping[str, Any], params: Mapping[str, Any]) -> Training
     order_seed = seeds.get("order", 0)
     choice = DataChoice.model_validate(how["dataset"])
     if choice.corrupt is None:
-        return Training(examples, whole, whole, validation, _order(whole, order_seed, len(whole)))
+        order = _order(whole, order_seed, len(whole))
+        views = _views(choice.augment, seeds, len(examples), len(whole))
+        return Training(examples, whole, whole, validation, order, views=views)
     drawn = tuple((name, seeds[name]) for name in (*choice.corrupt.streams, "split") if name in seeds)
     spoilt = _spoilt(choice, how["folder"], how["fingerprint"], drawn, held_back)
     changed = Examples(spoilt.images, spoilt.labels, examples.scale, examples.shift)
     order = _order(spoilt.indices, order_seed, len(whole))
     facts = {"corruption": asdict(spoilt.evidence)}
-    return Training(changed, order(0), spoilt.indices, validation, order, facts)
+    views = _views(choice.augment, seeds, len(examples), len(spoilt.indices))
+    return Training(changed, order(0), spoilt.indices, validation, order, facts, views)
 
 
 def _order(indices: Indices, seed: int, length: int) -> Callable[[int], Indices]:
     stream = Stream("order", seed)
     return lambda epoch: epoch_order(indices, stream, epoch, length)
+
+
+def _views(
+    augmentation: Augmentation | None, seeds: Mapping[str, int], count: int, distinct: int
+) -> Callable[[int, Indices], Views] | None:
+    # A criterion has no seed of it: only a training does.
+    if augmentation is None or "augmentation" not in seeds:
+        return None
+    stream = Stream("augmentation", seeds["augmentation"])
+    return lambda epoch, order: epoch_views(augmentation, order, count, distinct, stream, epoch)
 
 
 @lru_cache(maxsize=2)

@@ -191,6 +191,7 @@ def _train(
             frozen=holds_values(parent),
             prune_at=during.steps if during is not None else (),
             on_prune=during.prune if during is not None else None,
+            views=data.views,
         )
 
     try:

@@ -56,6 +56,11 @@ class Examples:
         return channels, height, width
 
 
+# What is seen of images in a training, a row for each. int32, n x 3: how many rows down and columns right of
+# the image a window of its size begins, with zeros where that leaves it, and 1 where it is then mirrored.
+Views = NDArray[np.int32]
+
+
 class Batches:
     """Gathers batches of ``Examples`` on a device.
 
@@ -87,15 +92,37 @@ class Batches:
             images = torch.from_numpy(np.array(examples.images))
             self._moved = images.to(device), torch.from_numpy(self._labels).to(device)
 
-    def gather(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """The inputs (float32) and labels (int64) of some examples, in the order of the indices."""
+    def gather(self, indices: NDArray[np.int64], views: Views | None = None) -> tuple[Tensor, Tensor]:
+        """The inputs (float32) and labels (int64) of some examples, in the order of the indices.
+
+        Args:
+            indices: Which examples.
+            views: What is seen of each; None for the images as they are.
+        """
         if self._moved is None:
             images = torch.from_numpy(self._images.take(indices, axis=0))
             labels = torch.from_numpy(self._labels.take(indices))
         else:
             chosen = torch.from_numpy(indices).to(self.device)
             images, labels = (part.index_select(0, chosen) for part in self._moved)
+        if views is not None:
+            images = _viewed(images, torch.from_numpy(views).to(self.device))
         return images.to(torch.float32).mul_(self._scale).add_(self._shift), labels
+
+
+def _viewed(images: Tensor, views: Tensor) -> Tensor:
+    """Of bytes, so that what lies outside is normalised as a pixel of zero."""
+    count, channels, height, width = images.shape
+    down, right, mirrored = (views[:, i : i + 1].to(torch.int64) for i in range(3))
+    rows = torch.arange(height, device=images.device) + down
+    columns = torch.arange(width, device=images.device)
+    columns = torch.where(mirrored > 0, width - 1 - columns, columns) + right
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    # The pixel (0, 0) stands for all that lie outside.
+    places = (rows[:, :, None] * width + columns[:, None]).mul_(inside)
+    places = places.reshape(count, 1, -1).expand(-1, channels, -1)
+    found = images.reshape(count, channels, -1).gather(2, places).reshape(images.shape)
+    return found.mul_(inside[:, None])
 
 
 def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:

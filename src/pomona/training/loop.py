@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pomona.core.errors import InputError, Interrupted
 from pomona.core.step import Step, steps_per_epoch
-from pomona.training.batches import Examples
+from pomona.training.batches import Examples, Views
 from pomona.training.checkpoint import Checkpoint
 from pomona.training.config import Stop, Train
 from pomona.training.failures import diverged, moment
@@ -73,12 +73,14 @@ def train(
     prune_at: Sequence[int] = (),
     on_prune: OnPrune | None = None,
     frozen: bool = False,
+    views: Callable[[int, NDArray[np.int64]], Views] | None = None,
 ) -> Trained:
     """Train a module under masks. Pruned weights and their optimizer state are zero after every step.
 
     The result depends on the first arguments, ``order``, ``dropout_seed``, ``device``, ``engine``,
-    ``prune_at``, ``on_prune`` and ``frozen`` alone: snapshots, checkpoints, an interruption and a resume
-    change no bit of it. Steps are counted from step 0 of the schedule, also where ``config.start`` is later.
+    ``prune_at``, ``on_prune``, ``frozen`` and ``views`` alone: snapshots, checkpoints, an interruption and a
+    resume change no bit of it. Steps are counted from step 0 of the schedule, also where ``config.start`` is
+    later.
 
     Args:
         module: What computes. On torch it takes on the weights, and its layout is used as it is.
@@ -111,6 +113,8 @@ def train(
             what is pruned; a parameter that is left out is dense. It must depend on these arguments alone.
         frozen: Whether pruned weights keep the values that they start with, bit for bit, and take part in the
             forward pass (Zhou et al. 2019, arXiv:1905.01067), instead of being zero. On torch alone.
+        views: What the training sees of its images, as ``batches.Views``: of an epoch and its order, a row
+            for each entry. What is evaluated is seen as it is. None where the training does so, too.
 
     Raises:
         CheckpointError: The checkpoint is not one of this training (before any step or snapshot).
@@ -147,14 +151,15 @@ def train(
         run.prune()
     else:
         run.resume(checkpoint, frozen)
-    orders = Orders(order, indices)
+    orders = Orders(order, indices, views)
     goal = table.after(stepper.steps)
     saved = told = time.monotonic()
     while stepper.steps < table.total and not run.ended:
         if interrupted():
             run.save()
             raise Interrupted(f"stopped on request after {run.taken:,} of {run.to_take:,} steps")
-        stepper.advance(goal, orders[stepper.steps // per_epoch], interrupted)
+        epoch = stepper.steps // per_epoch
+        stepper.advance(goal, orders[epoch], interrupted, orders.views(epoch))
         if stepper.steps == goal:
             run.hand_out()
             run.check()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pomona.training.batches import Views
 from pomona.training.checkpoint import Checkpoint
 from pomona.training.evaluation import Evaluation
 from pomona.training.stopping import Check
@@ -24,7 +25,13 @@ class Stepper(ABC):
     steps: int = 0
 
     @abstractmethod
-    def advance(self, goal: int, order: NDArray[np.int64], interrupted: Callable[[], bool]) -> None:
+    def advance(
+        self,
+        goal: int,
+        order: NDArray[np.int64],
+        interrupted: Callable[[], bool],
+        views: Views | None = None,
+    ) -> None:
         """Take one step, or as many as fit into about a twentieth of a second.
 
         Args:
@@ -32,6 +39,7 @@ class Stepper(ABC):
             order: The training part in the order of that epoch.
             interrupted: Asked while this takes longer; where it holds, a step may be given up that was
                 begun, as if it had not been.
+            views: What is seen of each image of the order; None for all of it.
 
         Raises:
             StateFailure: It diverged, the network failed, or memory ran out.

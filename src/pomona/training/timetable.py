@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pomona.core.errors import InputError
 from pomona.core.step import Step
+from pomona.training.batches import Views
 from pomona.training.config import Train
 
 
@@ -74,17 +75,24 @@ def make_timetable(
 
 
 class Orders:
-    """The order of the present epoch, asked for once and checked.
+    """The order of the present epoch, asked for once and checked; and what is seen of its images.
 
     Args:
         order: The training part in the order of an epoch, counted from 0.
         indices: The training part.
+        views: What is seen of the images of an epoch and its order, one row each; None for all of it.
     """
 
-    def __init__(self, order: Callable[[int], NDArray[np.int64]], indices: NDArray[np.int64]) -> None:
-        self._order, self._indices = order, indices
+    def __init__(
+        self,
+        order: Callable[[int], NDArray[np.int64]],
+        indices: NDArray[np.int64],
+        views: Callable[[int, NDArray[np.int64]], Views] | None = None,
+    ) -> None:
+        self._order, self._indices, self._views = order, indices, views
         self._epoch = -1
         self._present: NDArray[np.int64] | None = None
+        self._seen: Views | None = None
 
     def __getitem__(self, epoch: int) -> NDArray[np.int64]:
         if self._present is None or epoch != self._epoch:
@@ -96,8 +104,20 @@ class Orders:
                 same = np.array_equal(np.unique(found), np.unique(self._indices))
             if not same:
                 raise InputError(f"the order of epoch {epoch} is not a permutation of the training part")
+            self._seen = None if self._views is None else _checked(self._views(epoch, found), len(found))
             self._epoch, self._present = epoch, found
         return self._present
+
+    def views(self, epoch: int) -> Views | None:
+        """What is seen of each image of an epoch, in its order."""
+        _ = self[epoch]
+        return self._seen
+
+
+def _checked(views: Views, count: int) -> Views:
+    if views.shape != (count, 3) or views.dtype != np.int32:
+        raise InputError(f"views: expected int32 of ({count}, 3), got {views.dtype} of {views.shape}")
+    return views
 
 
 def _snapshot_steps(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pomona.core.global_state import LOCK
-from pomona.training.batches import Batches
+from pomona.training.batches import Batches, Views
 from pomona.training.checkpoint import Checkpoint
 from pomona.training.config import Train
 from pomona.training.evaluate import evaluate_placed
@@ -73,12 +73,19 @@ class TorchStepper(Stepper):
         self._checked = False
         module.train()
 
-    def advance(self, goal: int, order: NDArray[np.int64], interrupted: Callable[[], bool]) -> None:
+    def advance(
+        self,
+        goal: int,
+        order: NDArray[np.int64],
+        interrupted: Callable[[], bool],
+        views: Views | None = None,
+    ) -> None:
         """Take one step. See ``Stepper``."""
         begin = self.steps % self.per_epoch * self._batch_size
+        batch = slice(begin, begin + self._batch_size)
         seed = None if self._seed is None else self._seed(self.steps)
         try:
-            inputs, labels = self.batches.gather(order[begin : begin + self._batch_size])
+            inputs, labels = self.batches.gather(order[batch], None if views is None else views[batch])
             logits = self._forward(inputs, seed)
             if not self._checked:
                 check_outputs(logits, labels, self.batches.classes)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pomona.core.errors import InputError
-from pomona.training.batches import Examples
+from pomona.training.batches import Examples, Views
 from pomona.training.checkpoint import Checkpoint
 from pomona.training.config import Adam, Sgd, Train
 from pomona.training.evaluation import Evaluation
@@ -68,21 +68,29 @@ class LaneStepper(Stepper):
         self.steps = self._first = config.first(per_epoch)
         self._pace = 1
 
-    def advance(self, goal: int, order: NDArray[np.int64], interrupted: Callable[[], bool]) -> None:
+    def advance(
+        self,
+        goal: int,
+        order: NDArray[np.int64],
+        interrupted: Callable[[], bool],
+        views: Views | None = None,
+    ) -> None:
         """See ``Stepper``."""
         steps = range(self.steps, min(goal, self.steps + self._pace))
         begin = self.steps % self._per_epoch * self._batch_size
+        part = slice(begin, begin + len(steps) * self._batch_size)
         with running_out_of_memory(moment(self.steps, self._per_epoch)):
             taken, failed_op = self._network.kernel.train(
                 self._network.images,
                 self._network.labels,
-                np.ascontiguousarray(order[begin : begin + len(steps) * self._batch_size], dtype=np.int64),
+                np.ascontiguousarray(order[part], dtype=np.int64),
                 self._batch_size,
                 self.steps - self._first,
                 np.array([self._rate(step) for step in steps]),
                 self._seeds(steps),
                 SLICE_SECONDS,
                 interrupted,
+                None if views is None else np.ascontiguousarray(views[part]),
             )
         self.steps += taken
         # Rates and seeds are made for about as many steps as are taken.
