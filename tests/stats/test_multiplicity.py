@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from pomona.core.errors import InputError
 from pomona.stats.multiplicity import adjust, max_t
@@ -21,6 +23,18 @@ def test_corrections_reject_as_published():
     assert (adjust(THROMBOLYSIS, "benjamini-hochberg") <= 0.05).sum() == 4
     assert (adjust(THROMBOLYSIS, "holm") <= 0.05).sum() == 3
     assert (adjust(THROMBOLYSIS, "bonferroni") <= 0.05).sum() == 3
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_corrections_are_those_of_statsmodels(p):
+    for ours, theirs in (("holm", "holm"), ("benjamini-hochberg", "fdr_bh"), ("bonferroni", "bonferroni")):
+        assert adjust(p, ours) == pytest.approx(multipletests(p, method=theirs)[1], abs=1e-12)
+
+
+def test_corrections_take_no_time(monkeypatch):
+    monkeypatch.setattr(gc, "collect", lambda *_: pytest.fail("garbage was collected"))
+    assert adjust(THROMBOLYSIS, "holm")[0] == pytest.approx(0.0015)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

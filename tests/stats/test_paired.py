@@ -13,6 +13,7 @@ from scipy import stats
 
 from pomona.core.errors import InputError
 from pomona.stats import exact
+from pomona.stats.equivalence import tost
 from pomona.stats.paired import paired, paired_t, sign_flip, sign_test, wilcoxon
 from pomona.stats.reach import smallest_p
 
@@ -193,6 +194,23 @@ def test_zeros_are_said_and_bound_the_smallest_p():
         assert what in found.notes[0]
         nothing = paired(test, [0.0, 0.0, 0.0])
         assert (nothing.p, nothing.estimate) == (1, 0)
+
+
+def test_t_takes_no_rounding_for_spread():
+    # Every difference is .05 as it is written; as doubles they differ in their last bits.
+    b = np.array([0.3, 0.7, 0.51, 0.6, 0.9, 0.1])
+    a = b + 0.05
+    assert np.ptp(a - b) > 0
+    for side in ("two-sided", "greater", "less"):
+        found = paired_t(a, b, alternative=side)
+        assert found.p is None
+        assert (found.estimate, found.low, found.high) == pytest.approx((0.05, 0.05, 0.05))
+    equal = tost(a, b, margin=0.1)
+    assert equal.p is None
+    assert "every pair has the same difference" in equal.notes[0]
+    # A spread that is small and none of rounding counts.
+    real = a - b + 1e-8 * np.arange(6)
+    assert paired_t(real).p == pytest.approx(stats.ttest_1samp(real, 0).pvalue, rel=1e-12)
 
 
 def test_t_of_equal_differences_has_an_estimate_and_no_p():

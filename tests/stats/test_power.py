@@ -8,7 +8,6 @@ from pomona.core.errors import InputError
 from pomona.stats.power import (
     simulated_minimal_effect,
     simulated_power,
-    simulated_replicates,
     t_minimal_effect,
     t_power,
     t_replicates,
@@ -48,7 +47,6 @@ def test_simulation_tells_of_exact_tests_what_no_formula_does():
     six = simulated_minimal_effect("sign-flip", 6, studies=2000)
     assert t_minimal_effect(6) < six < 2.5
     assert simulated_power("sign-flip", six, 6, studies=2000) == pytest.approx(0.8, abs=0.01)
-    assert simulated_replicates("sign-flip", 1.0, studies=1000) in (10, 11, 12)
 
 
 def test_power_is_its_seed_and_a_pilot_gives_its_shape():

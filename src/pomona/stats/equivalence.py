@@ -11,6 +11,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from pomona.core.errors import InputError
 from pomona.stats.bootstrap import matching
+from pomona.stats.exact import varies
 from pomona.stats.given import bounded, differences, table
 from pomona.stats.intervals import summarise
 from pomona.stats.result import Result
@@ -39,7 +40,7 @@ def tost(
     given, level = differences(a, b), 1 - 2 * bounded(alpha, "alpha", 0, 0.5)
     found = summarise(given, level)
     notes: tuple[str, ...] = ()
-    if found.sd == 0:
+    if not varies(given):
         p = None
         notes = ("every pair has the same difference: its spread cannot be estimated, so there is no p",)
     else:

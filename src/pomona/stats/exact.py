@@ -36,6 +36,11 @@ def settle(differences: Floats) -> Floats:
     return np.asarray(np.rint(differences / np.where(largest > 0, largest, 1) * _STEPS))
 
 
+def varies(differences: Floats) -> NDArray[np.bool_]:
+    """Whether the differences of each study spread by more than the rounding of their last bits."""
+    return np.asarray(np.ptp(settle(differences), axis=-1) > 0)
+
+
 def p_values(
     test: str, differences: Floats, alternative: Alternative = "two-sided", seed: int = 0, draws: int = DRAWS
 ) -> Floats:
@@ -73,8 +78,7 @@ def toward(up: Floats, down: Floats, alternative: Alternative) -> Floats:
 
 def _t(differences: Floats, alternative: Alternative) -> Floats:
     n = differences.shape[-1]
-    spread = np.ptp(differences, axis=-1) > 0
-    error = np.where(spread, differences.std(axis=-1, ddof=1), np.nan) / np.sqrt(n)
+    error = np.where(varies(differences), differences.std(axis=-1, ddof=1), np.nan) / np.sqrt(n)
     t = differences.mean(axis=-1) / error
     p = toward(stdtr(n - 1, -t), stdtr(n - 1, t), alternative)
     return np.asarray(np.where(~differences.any(axis=-1), 1.0, p))

@@ -68,7 +68,7 @@ def paired_t(
     side, given = alternative_of(alternative), differences(a, b)
     n, level = given.size, level_of(level)
     p = float(exact.p_values("paired-t", given[None], side)[0])
-    if np.ptp(given) == 0:
+    if not exact.varies(given):
         note = "every pair has the same difference: its spread, and with it t, cannot be estimated"
         value = float(given[0])
         return Result("paired t", value, value, value, level, defined(p), n, None, n - 1, side, None, (note,))

@@ -147,32 +147,6 @@ def simulated_minimal_effect(
     return float(brentq(lacking, 0.0, _LARGEST, xtol=1e-3))
 
 
-def simulated_replicates(
-    test: str,
-    effect: float,
-    *,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    alternative: Alternative = "two-sided",
-    studies: int = STUDIES,
-    seed: int = 0,
-    most: int = 200,
-) -> int:
-    """The fewest pairs with which a paired test has the given power against the effect, by simulation.
-
-    Raises:
-        InputError: More than ``most`` pairs are needed.
-    """
-    for n in range(2, whole(most, "most", 2) + 1):
-        if smallest_p(test, n, alternative) <= alpha * (1 + 1e-9):
-            found = simulated_power(
-                test, effect, n, alpha=alpha, alternative=alternative, studies=studies, seed=seed
-            )
-            if found >= power:
-                return n
-    raise InputError(f"effect: {effect!r} needs more than {most} pairs for power {power:g} with {test}")
-
-
 def tost_power(
     n: int,
     margin: float | tuple[float, float],

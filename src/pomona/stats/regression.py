@@ -109,8 +109,9 @@ def ols(
 ) -> Regression:
     """Least squares with the standard errors that the design calls for.
 
-    Rows of one lineage are not independent: cluster by lineage. A covariate that is constant within a class
-    of a data set needs clusters by that as well: ``cluster=["lineage", "dataset:class"]``.
+    Rows of one replicate are not independent, for its arms share seeds and begin as one network: cluster by
+    replicate; by lineage only where each replicate has one arm. A covariate that is constant within a class
+    of a data set needs clusters by that as well: ``cluster=["replicate", "dataset:class"]``.
 
     Args:
         frame: Tidy: one row for each observation.

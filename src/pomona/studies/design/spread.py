@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from pomona.stats.exact import varies
 from pomona.studies.hypotheses.observe import observe
 from pomona.studies.hypotheses.regress import regressed
 from pomona.studies.hypotheses.spec import Hypothesis
@@ -70,7 +71,7 @@ def _of_pilot(hypothesis: Hypothesis, results: Results | None, pilot: int) -> Sp
 
 
 def _deviation(differences: NDArray[np.float64]) -> float:
-    return float(differences.std(ddof=1)) if np.ptp(differences) > 0 else 0.0
+    return float(differences.std(ddof=1)) if varies(differences) else 0.0
 
 
 def _of_term(hypothesis: Hypothesis, results: Results, pilot: int) -> Spread:
