@@ -116,8 +116,21 @@ def lanes_blocker(name: str, options: Mapping[str, Option]) -> str | None:
     >>> lanes_blocker("vgg-19", {"batch_norm": False}) is None
     True
     """
+    norm = norm_of(name, options)
+    return f"{norm}: {_NO_BATCH_NORM}" if norm else None
+
+
+def norm_of(name: str, options: Mapping[str, Option]) -> str:
+    """Path of the first batch norm of a network of the catalogue; empty where it has none.
+
+    Args:
+        name: A name of ``MODELS``.
+        options: Those that differ from the defaults, or all.
+
+    Raises:
+        InputError: There is no such network.
+    """
     if name not in MODELS:
         raise InputError(unknown("model", name, MODELS))
     info = MODELS[name]
-    has_norm = bool(info.first_norm) and {**info.options, **options}.get("batch_norm", True)
-    return f"{info.first_norm}: {_NO_BATCH_NORM}" if has_norm else None
+    return info.first_norm if {**info.options, **options}.get("batch_norm", True) else ""

@@ -18,9 +18,11 @@ from pomona.pruning.treatments import Treatment
 from pomona.studies.engines import Engine, engine_faults
 from pomona.studies.feasible import unfit
 from pomona.studies.identity import Identities, Network
+from pomona.studies.landscape import linked, nothing_linked, refuse_running_statistics
 from pomona.studies.own import own_measures
 from pomona.studies.reach import lines_of_steps
 from pomona.studies.resolve import Applied, Arm, MaskSource, Pruning, ResolvedStep, Selector
+from pomona.studies.schema import moment_of
 from pomona.studies.study import Study
 from pomona.studies.varied import idle_faults
 
@@ -82,6 +84,22 @@ class Point:
         return f"{self.step}{f' {arm}' if arm else ''} replicate {self.replicate} level {self.level}"
 
 
+def _compared(point: Point) -> dict[str, tuple[State, ...]]:
+    """The states that each measure of weights and masks reads at a point, as its probe has them."""
+    start = (point.start,) if point.run is not None else ()
+    found = {
+        "mask-structure": (point.state,),
+        "weight-magnitude": (point.state, point.initial),
+        "changed-density": (point.state, point.initial, *start),
+    }
+    before = point.previous
+    if before is not None:
+        found |= dict.fromkeys(("weight-stability", "rank-correlation"), (before.state, point.state))
+        if point.run is not None and before.run is not None:
+            found["moving-stability"] = (before.state, point.state, before.start, point.start)
+    return found
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two points that are compared, and the probe that does it."""
@@ -93,12 +111,18 @@ class Pair:
 
 @dataclass
 class Population:
-    """All that a study asks for."""
+    """All that a study asks for.
+
+    Args:
+        pairs: Whose masks are compared.
+        paths: Which are the ends of a straight line that is walked.
+    """
 
     study: Study
     graph: Graph
     points: list[Point]
     pairs: list[Pair]
+    paths: list[Pair] = field(default_factory=list)
 
     def labels(self) -> dict[str, str]:
         """What every state is called, by key. The first point that a state belongs to names it."""
@@ -154,11 +178,11 @@ class _Expansion:
                     place = (step, replicate, tuple(arm.values()))
                     self.points[place] = list(self._build(resolved, arm, replicate))
         found = [point for group in self.points.values() for point in group]
-        pairs = self._measure(found)
+        pairs, paths = self._measure(found), list(self._paths(found))
         idle = list(idle_faults(study.spec, self.graph, study.document))
         if idle:
             raise ProblemsError(f"{study.document.name} is not a valid study", idle)
-        self.population = Population(study, self.graph, found, pairs)
+        self.population = Population(study, self.graph, found, pairs, paths)
 
     def _build(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
         if step.model is not None:
@@ -476,6 +500,7 @@ class _Expansion:
     def _measure(self, points: list[Point]) -> list[Pair]:
         spec = self.study.spec
         measures = {name for name in spec.measure if isinstance(name, str)}
+        moments = {name: at for name in sorted(measures) if (at := moment_of(name)) is not None}
         own = own_measures(spec, self.study.order, self.study.document)
         lines = lines_of_steps(spec, self.study.order)
         for point in points:
@@ -487,9 +512,13 @@ class _Expansion:
             if "effective-density" in measures:
                 probe = self.make.effective_density(point.state, point.network)
                 point.probes["effective-density"] = self.graph.measure(probe)
-            if "weight-stability" in measures and point.previous is not None:
-                probe = self.make.compare("weight-stability", point.previous.state, point.state)
-                point.probes["weight-stability"] = self.graph.measure(probe)
+            for name, read in _compared(point).items():
+                if name in measures:
+                    point.probes[name] = self.graph.measure(self.make.compare(name, *read))
+            for name, moment in moments.items():
+                if point.run is not None:
+                    ends = self._moment(point, moment), point.state
+                    point.probes[name] = self.graph.measure(self.make.compare("rank-correlation", *ends))
             for measure in own:
                 measured = [point]
                 if measure.against is not None:
@@ -518,3 +547,23 @@ class _Expansion:
         for group in groups.values():
             for a, b in itertools.combinations(group, 2):
                 yield Pair(a, b, self.graph.measure(self.make.compare("mask-distance", a.masked, b.masked)))
+
+    def _paths(self, points: list[Point]) -> Iterator[Pair]:
+        """Arms of one step that began as one network, at equal level and replicate, pruned or not."""
+        asked = self.study.spec.connectivity
+        if asked is None:
+            return
+        over = asked.factors(self.study.factors, self.study.spec.vary)
+        found = list(linked(points, over, self.graph))
+        if not found:
+            raise InputError(nothing_linked(over))
+        looked_into: set[str] = set()
+        for a, b in found:
+            assert a.data is not None
+            # Where one of the two holds pruned weights at values, both are evaluated by torch.
+            network = a.network if a.network.engine.name == "torch" else b.network
+            if network.sized not in looked_into:
+                refuse_running_statistics(network, self.study.document.folder)
+                looked_into.add(network.sized)
+            probe = self.make.connect(a.state, b.state, network, a.data, asked.points)
+            yield Pair(a, b, self.graph.measure(probe))

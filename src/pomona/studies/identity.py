@@ -42,9 +42,15 @@ VERSIONS = {
     "import": 1,
     SNAPSHOT: 1,
     "evaluate": 1,
+    "linear-connectivity": 1,
     "mask-distance": 1,
     "weight-stability": 1,
     "effective-density": 2,
+    "mask-structure": 1,
+    "rank-correlation": 1,
+    "weight-magnitude": 1,
+    "changed-density": 1,
+    "moving-stability": 1,
 }
 
 # From one value of a stream to the next: a study has at most so many replicates, so none meets another's.
@@ -378,17 +384,31 @@ class Identities:
             params["seeds"] = self.seeds(replicate, "split")
         else:
             params["data"] = self._once("test data", (data,), lambda: self._test_data(data))
-        how = self._once(
-            "evaluate how",
-            (network, data),
-            lambda: self._how({**network.how(), "dataset": data.model_dump(mode="json")}),
-        )
         cost = f"evaluate {network.title} {part} {engine['name']}"
+        how = self._seeing(network, data)
         return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), how, cost)
 
-    def compare(self, name: str, a: State, b: State) -> Probe:
-        """A measurement of two states."""
-        return Probe(name, VERSIONS[name], {}, (a.key, b.key), cost=name)
+    def connect(self, a: State, b: State, network: Network, data: DataChoice, points: int) -> Probe:
+        """Error and loss on the test part along the line between two states, whichever is the first."""
+        name = "linear-connectivity"
+        engine = self._once("engine", (network,), lambda: network.engine.record)
+        params: dict[str, Value] = {
+            "points": points,
+            "engine": engine,
+            "data": self._once("test data", (data,), lambda: self._test_data(data)),
+        }
+        cost = f"{name} {network.title} {points} {engine['name']}"
+        ends = sorted((a.key, b.key))
+        return Probe(name, VERSIONS[name], params, tuple(ends), self._seeing(network, data), cost)
+
+    def _seeing(self, network: Network, data: DataChoice) -> Shared:
+        """What execution needs of a network that sees data."""
+        dataset = {"dataset": data.model_dump(mode="json")}
+        return self._once("seeing", (network, data), lambda: self._how({**network.how(), **dataset}))
+
+    def compare(self, name: str, *states: State) -> Probe:
+        """A measurement of weights and masks, which needs nothing but the states."""
+        return Probe(name, VERSIONS[name], {}, tuple(state.key for state in states), cost=name)
 
     def effective_density(self, state: State, network: Network) -> Probe:
         """Weights on a live path from input to output; a bias that is not zero makes its unit live."""

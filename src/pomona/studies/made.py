@@ -17,6 +17,7 @@ from pomona.core.errors import InputError, StateFailure, unknown
 from pomona.graph.custom import Measure, Recipe
 from pomona.graph.given import Made
 from pomona.graph.ledger import Measurement
+from pomona.studies.schema import MEASURES, QUANTITIES
 
 Arrays = Mapping[str, NDArray[Any]]
 Masks = Mapping[str, NDArray[np.bool_]]
@@ -24,8 +25,8 @@ Masks = Mapping[str, NDArray[np.bool_]]
 # Numbers of Pomona's own probes: a user's under the same name could not be told from them.
 _OWN_QUANTITIES = frozenset(
     [
-        *("accuracy", "loss", "chance", "at-chance", "class-accuracy", "class-count", "density"),
-        *("jaccard-distance", "hamming-distance", "chance-distance", "weight-stability", "effective-density"),
+        *("chance", "at-chance", "class-count", "jaccard-distance", "hamming-distance", "chance-distance"),
+        *(*MEASURES, *(quantity for found in QUANTITIES.values() for quantity in found)),
     ]
 )
 _QUANTITY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")

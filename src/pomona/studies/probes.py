@@ -19,7 +19,9 @@ from pomona.measures.predictions import at_chance, chance_accuracy
 from pomona.measures.weights import weight_stability
 from pomona.pruning.layers import axes_of, groups_of
 from pomona.studies import bench
+from pomona.studies.landscape_probes import measure_linear_connectivity
 from pomona.studies.pruned import holds_values
+from pomona.studies.weight_probes import WEIGHT_PROBES
 from pomona.training.evaluate import evaluate
 from pomona.training.placing import place
 
@@ -112,9 +114,11 @@ def measure_effective_density(job: Job, files: Files, context: Context) -> Outco
 
 PROBES: dict[str, ProbeFunction] = {
     "evaluate": measure_evaluate,
+    "linear-connectivity": measure_linear_connectivity,
     "mask-distance": measure_mask_distance,
     "weight-stability": measure_weight_stability,
     "effective-density": measure_effective_density,
+    **WEIGHT_PROBES,
 }
 
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.core.errors import InputError, unknown
 from pomona.graph.nodes import Probe
+from pomona.graph.scheduler import LASTING
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.stats.intervals import summarise
+from pomona.studies import landscape
 from pomona.studies.expand import Pair, Point, Population, expand
 from pomona.studies.own import OwnMeasure, own_measures
+from pomona.studies.schema import QUANTITIES
 from pomona.studies.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _PARTS = ("test", "validation")
 _DIRECT = {"accuracy", "loss", "chance", "at-chance", "class-accuracy", "class-count"}
+_MEASURE_OF = {quantity: measure for measure, given in QUANTITIES.items() for quantity in given}
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Results:
         population: Its graph, where it has been expanded already.
     """
 
-    blind: Blind | None = None  # of results under codes; see studies/hypotheses/blinded.py
+    blind: Blind | None = None  # of results under codes; see studies/blinding/blinded.py
 
     def __init__(self, study: Study, store: Store, population: Population | None = None) -> None:
         self.study = study
@@ -102,13 +106,14 @@ class Results:
         """Every number of the study, one a row.
 
         Columns: study, step, replicate, level, the factors, state, density, quantity, part (of the data; of
-        a user's probe that is asked for more than once its parameters), layer, class, against (the other arm
-        of a pair), against_density, value.
+        a user's probe that is asked for more than once its parameters; of ``rank-correlation@1ep`` the
+        moment), layer (of what is measured along a line the place on it, from 0, the row's own arm, to 1, the
+        other), class, against (the other arm of a pair), against_density, value.
         """
         import pandas as pd
 
         rows = [row for point in self.population.points for row in self._point_rows(point)]
-        rows += [row for pair in self.population.pairs for row in self._pair_rows(pair)]
+        rows += [row for pair in self._compared for row in self._pair_rows(pair)]
         table = pd.DataFrame(rows, columns=self.columns)
         table["class"] = table["class"].astype("Int64")
         return table
@@ -192,8 +197,19 @@ class Results:
         return self._probe_status.get(probe.key, "planned")
 
     def blocked(self, key: str) -> bool:
-        """Whether a state failed, or one that it descends from."""
-        return any(self._status.get(s.key) == "failed" for s in self.population.graph.ancestors(key))
+        """Whether a state failed for good, or one that it descends from: no later run tries it again."""
+        return any(self.final(state.key) for state in self.population.graph.ancestors(key))
+
+    def final(self, key: str) -> bool:
+        """Whether a state or probe failed in a way that ends the same at every try."""
+        return key in self._final
+
+    @cached_property
+    def _final(self) -> set[str]:
+        statuses = {**self._status, **self._probe_status}
+        rows = self.store.ledger.rows("SELECT node, kind FROM attempts WHERE status = 'failed' ORDER BY id")
+        kinds = {row["node"]: row["kind"] for row in rows}
+        return {key for key, kind in kinds.items() if kind in LASTING and statuses.get(key) == "failed"}
 
     @cached_property
     def _collapsed(self) -> set[str]:
@@ -308,7 +324,10 @@ class Results:
         if quantity in _DIRECT:
             return part
         labels = {own.part: label for label, own in self._own.get(quantity, {}).items()}
-        return labels.get(part) or labels.get("") or next(iter(labels.values()), quantity)
+        measure = _MEASURE_OF.get(quantity, quantity)
+        if f"{measure}@{part}" in self.study.spec.measure:
+            return f"{measure}@{part}"
+        return labels.get(part) or labels.get("") or next(iter(labels.values()), measure)
 
     def _labels(self, point: Point) -> list[str]:
         return [point.arm.get(factor, "") for factor in self.factors]
@@ -331,7 +350,7 @@ class Results:
         for name, probe in point.probes.items():
             for quantity, layer, class_, value in self._values.get(probe.key, []):
                 own = self._own.get(quantity, {}).get(name)
-                part = own.part if own is not None else name if name in _PARTS else ""
+                part = own.part if own is not None else name if name in _PARTS else name.partition("@")[2]
                 place = None if class_ < 0 else class_
                 rows.append((*head, quantity, part, layer, place, "", None, value))
         return rows
@@ -339,8 +358,19 @@ class Results:
     def _pair_rows(self, pair: Pair) -> list[tuple[Any, ...]]:
         head = self._head(pair.a)
         against, density = " ".join(pair.b.arm.values()), self.density(pair.b)
-        found = self._values.get(pair.probe.key, [])
-        return [(*head, quantity, "", layer, None, against, density, v) for quantity, layer, _, v in found]
+        walked = pair.probe.name == landscape.NAME
+        # The ends of a line are in the order of their keys: here the first is the row's own arm.
+        turned = walked and pair.probe.states[0] != pair.a.state.key
+        rows = []
+        for quantity, layer, _, value in self._values.get(pair.probe.key, []):
+            place = landscape.turned(layer) if turned and quantity in landscape.ALONG else layer
+            part = "test" if walked else ""
+            rows.append((*head, quantity, part, place, None, against, density, value))
+        return rows
+
+    @property
+    def _compared(self) -> list[Pair]:
+        return [*self.population.pairs, *self.population.paths]
 
     def _head(self, point: Point) -> tuple[Any, ...]:
         place = (self.study.name, point.step, point.replicate, point.level, *self._labels(point))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
 from pomona.core.reference import is_reference
@@ -13,6 +13,7 @@ from pomona.core.step import Step
 from pomona.core.streams import STREAMS
 from pomona.graph.retention import check_policy
 from pomona.pruning.stopping import parse_stop
+from pomona.studies import landscape
 from pomona.studies.hypotheses.spec import Hypothesis, Registration, Variation
 from pomona.studies.yamltext import scalar_text
 
@@ -23,12 +24,41 @@ MEASURES = {
     "density": "share of weights that are kept, per layer and in total",
     "effective-density": "share of weights that can make a difference to the output: from there an output is "
     "reached, and what they read may be other than zero (a unit without inputs still passes on its bias)",
+    "linear-connectivity": "how far test error and loss rise on the straight line between the weights of two "
+    "arms that began as one untrained network, at equal level, without batch norm: barrier and loss-barrier, "
+    "over the line between the errors of the ends; instability and loss-instability, over their mean; "
+    "error-along and loss-along, the values on the way",
     "mask-distance": "Jaccard distance of masks between arms at equal level, per layer and in total",
+    "mask-structure": "how far the kept weights lie together in whole inputs (columns) and outputs (rows), "
+    "per layer: column-dispersion and row-dispersion, the variance of their kept counts over that of a "
+    "random mask of as many weights (1: as random); column-clustering and row-clustering, the same from 0 "
+    "(as random) to 1 (whole ones only); empty-columns and empty-rows, the share that keeps nothing, beside "
+    "chance-empty-columns and chance-empty-rows, those of a random mask",
     "weight-stability": "mean |w(level) - w(level - 1)| of weights alive at both, in SDs of the layer",
+    "moving-stability": "weight-stability without the weights that the training of either level left as "
+    "they were, bit for bit, as those of a dead layer, which look perfectly stable",
+    "rank-correlation": "Spearman's correlation of |w| at this level and at the one before, over weights "
+    "alive at both, per layer; rank-correlation@1ep: at that moment of each training and at its end",
+    "weight-magnitude": "mean |w| of the kept weights, with their SD (weight-sd), and both of the initial "
+    "values of the same weights (initial-magnitude, initial-sd), per layer and in total",
+    "changed-density": "share of weights that are kept and whose value is not, bit for bit, the initial "
+    "one: the density where unchanged weights count as pruned; beside it unmoved, the share of the kept "
+    "weights that the last training left as they were; per layer and in total",
+}
+# The quantities of a measure that gives several; the first counts where it has the name of the measure.
+QUANTITIES: dict[str, tuple[str, ...]] = {
+    landscape.NAME: landscape.QUANTITIES,
+    "mask-structure": (
+        *("column-dispersion", "row-dispersion", "column-clustering", "row-clustering"),
+        *("empty-columns", "empty-rows", "chance-empty-columns", "chance-empty-rows"),
+    ),
+    "weight-magnitude": ("weight-magnitude", "weight-sd", "initial-magnitude", "initial-sd"),
+    "changed-density": ("changed-density", "unmoved"),
 }
 Count = Annotated[int, Field(ge=1, strict=True)]
 Rounding = Literal["nearest", "floor"]
 Asked = Literal["auto", "lanes", "torch"]
+_ASKED = TypeVar("_ASKED", Hypothesis, Variation)
 # A name, `$factor`, or the thing itself written out; which one is settled when the step is resolved.
 Written = Any
 
@@ -177,6 +207,14 @@ class ProbeSpec(Part):
         return " ".join([self.probe, *against, *given])
 
 
+# Told apart by the key, so that a fault in one form is not reported as a fault of the other too.
+Measured = Annotated[
+    Annotated[str | ProbeSpec, Tag("ProbeSpec")]
+    | Annotated[landscape.ConnectivitySpec, Tag("ConnectivitySpec")],
+    Discriminator(landscape.form_of),
+]
+
+
 class StepSpec(Part):
     """How a step builds states: from a fresh network, from another step's states, or from parts of them."""
 
@@ -244,7 +282,7 @@ class StudySpec(Part):
     factors: dict[str, list[Any] | dict[str, Any]] = {}
     where: tuple[str, ...] = ()
     steps: Annotated[dict[str, StepSpec], Field(min_length=1)]
-    measure: tuple[str | ProbeSpec, ...] = ("accuracy",)
+    measure: tuple[Measured, ...] = ("accuracy",)
     hypotheses: tuple[Hypothesis, ...] = ()
     registration: Registration = Registration()
     # Seed streams that vary on their own, each with so many values; where several do, in all combinations.
@@ -261,13 +299,21 @@ class StudySpec(Part):
 
     @field_validator("measure")
     @classmethod
-    def _known(cls, measures: tuple[str | ProbeSpec, ...]) -> tuple[str | ProbeSpec, ...]:
+    def _known(cls, measures: tuple[Measured, ...]) -> tuple[Measured, ...]:
         for measure in measures:
+            if isinstance(measure, str) and moment_of(measure) is not None:
+                continue
             if isinstance(measure, str) and measure not in MEASURES and not is_reference(measure):
                 raise InputError(
                     f"{unknown('measure', measure, MEASURES)}; or a probe of yours: mine.py:name"
                 )
+        landscape.asked_in(measures)
         return measures
+
+    @property
+    def connectivity(self) -> landscape.Connectivity | None:
+        """How straight lines between networks are walked; None where they are not."""
+        return landscape.asked_in(self.measure)
 
     @property
     def own_measures(self) -> dict[int, ProbeSpec]:
@@ -275,8 +321,23 @@ class StudySpec(Part):
         return {
             index: measure if isinstance(measure, ProbeSpec) else ProbeSpec(probe=measure)
             for index, measure in enumerate(self.measure)
-            if isinstance(measure, ProbeSpec) or is_reference(measure)
+            if isinstance(measure, ProbeSpec) or (isinstance(measure, str) and is_reference(measure))
         }
+
+    @field_validator("hypotheses", "variation")
+    @classmethod
+    def _known_quantities(cls, asked: tuple[_ASKED, ...]) -> tuple[_ASKED, ...]:
+        for of in (one.of for one in asked):
+            known = QUANTITIES.get(of.measure, ()) if of is not None else ()
+            if of is None or not known or (of.quantity is None and of.measure in known):
+                continue
+            if of.measure == landscape.NAME:
+                continue  # no outcome of an arm, whichever of its numbers: told with its place elsewhere
+            if of.quantity is None:
+                raise InputError(f"{of.measure} has several numbers: give 'quantity', {' or '.join(known)}")
+            if of.quantity not in known:
+                raise InputError(unknown("quantity", of.quantity, known, where=of.measure))
+        return asked
 
     @field_validator("keep")
     @classmethod
@@ -303,6 +364,16 @@ class StudySpec(Part):
             if twice:
                 raise InputError(f"factor {name!r} has {', '.join(sorted(twice))} more than once")
         return factors
+
+
+def moment_of(measure: str) -> Step | None:
+    """The moment of a training that a measure compares its end with: of ``rank-correlation@1ep``.
+
+    Raises:
+        InputError: What follows the @ is no step.
+    """
+    name, at, moment = measure.partition("@")
+    return Step.parse(moment) if at and name == "rank-correlation" else None
 
 
 def _check_share(spec: PruneSpec | MaskSpec) -> None:

@@ -12,12 +12,13 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pomona.core.errors import InputError, StoreError, unknown
 from pomona.graph import chain
 from pomona.studies.blinding.codes import codes_of, commitment
+from pomona.studies.registration.registered import digest_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -141,9 +142,25 @@ def keep(ledger: Ledger, blind: Blind) -> None:
 
 
 def blindings(ledger: Ledger, study: str | None = None) -> list[Blind]:
-    """The blindings of a study, or of all, active or not, in the order they were made."""
+    """The blindings of a study, or of all, active or not, in the order they were made.
+
+    What is revealed is what the chain says is: a registration with a commitment stays blinded until an entry
+    of its reveal.
+
+    Raises:
+        StoreError: The codes of a registration that was never revealed are gone.
+    """
     rows = ledger.rows("SELECT * FROM blindings ORDER BY rowid")
-    return [_read(row) for row in rows if study in (None, row["study"])]
+    found = [_read(row) for row in rows if study in (None, row["study"])]
+    committed = _committed(ledger, study)
+    for registration in committed.keys() - {blind.registration for blind in found}:
+        name = committed[registration]
+        raise StoreError(
+            f"{name} was registered blind ({registration[:12]}) and never revealed, and its codes are no "
+            "longer in the ledger: its arms cannot be shown, under codes or by name; see 'pomona verify' and"
+            " take the ledger from a copy of the store"
+        )
+    return [replace(blind, revealed_at=None) if blind.registration in committed else blind for blind in found]
 
 
 def active(store: Store, study: str) -> Blind | None:
@@ -228,6 +245,26 @@ def _word(factor: str) -> set[str]:
 def _labels(study: Study, factor: str) -> tuple[str, ...]:
     """Those of its arms; conditions of the study may leave others without any."""
     return tuple(sorted(study.order if factor == STEP else {arm[factor] for arm in study.arms}))
+
+
+def _committed(ledger: Ledger, study: str | None) -> dict[str, str]:
+    """Registrations that were blinded and that the chain knows no reveal of: their study by their digest."""
+    found: dict[str, str] = {}
+    for entry in chain.entries(ledger, "registered", study):
+        if _part(entry, "blinding") is not None:
+            found[digest_of(entry.content)] = entry.subject
+    for entry in chain.entries(ledger, UNBLINDED, study):
+        found.pop(str(_part(entry, "registration")), None)
+    return found
+
+
+def _part(entry: chain.Entry, key: str) -> Any:
+    """A part of what an entry says; None where it cannot be read, which ``chain.check`` and readers say."""
+    try:
+        content = json.loads(entry.content)
+    except ValueError:
+        return None
+    return content.get(key) if isinstance(content, dict) else None
 
 
 def _read(row: sqlite3.Row) -> Blind:

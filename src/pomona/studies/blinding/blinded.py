@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -166,13 +166,16 @@ class _Names:
         coded = {id(point): self._point(point) for point in own.points}
         points = sorted(coded.values(), key=lambda p: (self._place_of_step(p.step), self._place(p.arm)))
         place = {id(point): number for number, point in enumerate(points)}
-        pairs = []
-        for pair in own.pairs:
-            # Which arm comes first would tell the order in which they were written.
-            a, b = sorted((coded[id(pair.a)], coded[id(pair.b)]), key=lambda point: place[id(point)])
-            pairs.append(Pair(a, b, pair.probe))
-        pairs.sort(key=lambda pair: (place[id(pair.a)], place[id(pair.b)]))
-        return Population(self.study(), own.graph, points, pairs)
+
+        def ordered(pairs: Iterable[Pair]) -> list[Pair]:
+            found = []
+            for pair in pairs:
+                # Which arm comes first would tell the order in which they were written.
+                a, b = sorted((coded[id(pair.a)], coded[id(pair.b)]), key=lambda point: place[id(point)])
+                found.append(Pair(a, b, pair.probe))
+            return sorted(found, key=lambda pair: (place[id(pair.a)], place[id(pair.b)]))
+
+        return Population(self.study(), own.graph, points, ordered(own.pairs), ordered(own.paths))
 
     def words(self) -> list[str]:
         """Words that tell arms apart: labels and what they stand for; those first that may hold others.
