@@ -14,6 +14,7 @@ from pomona.graph.store import Store
 from pomona.studies.registration.register import register
 from pomona.studies.run import run
 from pomona.studies.study import load_study, parse_study
+from pomona.studies.yamltext import dump, load_yaml
 from tests.users import own_modules
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -79,6 +80,80 @@ def test_the_example_study_gives_what_it_says(tmp_path: Path) -> None:
         assert len(np.unique(weights[name])) <= 15
         assert not weights[name][~mask].any()
     assert results.density(point) == pytest.approx(0.64, abs=0.001)
+
+
+FRAME = """
+study: page
+let:
+  data: {d: {name: digits, validation: 100}}
+  train: {full: {optimizer: {sgd: {lr: LR}}, batch_size: 32, duration: 2ep}}
+replicates: 3
+factors:
+  method: [l1-unstructured, random-unstructured, random-structured]
+  treatment: [rewind, finetune]
+steps:
+  dense: {init: fc, on: d, train: full}
+  ticket: {from: dense, repeat: 12, prune: {method: $method, amount: 20%}, treat: $treatment, on: d, train: full}
+measure: [accuracy, class-accuracy]
+"""
+MASKS = """
+  - claim: Masks differ.
+    contrast: {{a: {{method: random-unstructured}}, value: floor, fix: {{treatment: rewind, order: 0}}}}
+    {of}
+"""
+
+
+def framed(written: str) -> str:
+    """A block of a page as a whole study: what it is a part of is added around it."""
+    if written.startswith("study:"):
+        return written
+    part = load_yaml(written)[0]
+    frame = load_yaml(FRAME.replace("LR", "$lr" if "lr" in written and "variation" in part else "0.1"))[0]
+    if isinstance(part, list):
+        part = {"hypotheses": part}
+    if "train" in part:
+        return dump({**frame, "let": {**frame["let"], "train": part["train"]}})
+    if "variation" in part:
+        factors = {**frame["factors"], "lr": [0.1, 0.2]}
+        return dump({**frame, "factors": factors, "vary": {"init": 2, "order": 2}, **part})
+    if "steps" in part:
+        frame = {**frame, "factors": {"method": ["l1-unstructured"]}}
+    return dump({**frame, **part})
+
+
+def blocks() -> list[object]:
+    """Every block of YAML on the pages of studies, hypotheses and registrations."""
+    found: list[object] = []
+    for page in ("study", "hypotheses", "registration"):
+        written = re.findall(r"```yaml\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
+        found += [pytest.param(one, id=f"{page} {i}") for i, one in enumerate(written, 1)]
+    return found
+
+
+@pytest.mark.parametrize("written", blocks())
+def test_every_block_of_a_page_is_read(written: str, tmp_path: Path) -> None:
+    assert parse_study(framed(written), folder=tmp_path).order
+
+
+def test_the_estimands_of_the_page_are_read() -> None:
+    page = (DOCS / "hypotheses.md").read_text()
+    start = framed(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    rows = [
+        line.split(" | ")[0]
+        for line in page.splitlines()
+        if re.match(r"\| `(value|area|slope|below): ", line)
+    ]
+    keys = [key for row in rows for key in re.findall("`(.*?)`", row)]
+    assert len(keys) == 5
+    for key in keys:
+        study = parse_study(start.replace("value: 17%", key))
+        assert study.spec.hypotheses[0].of.aggregate == key.partition(":")[0]  # type: ignore[union-attr]
+    (of,) = re.findall("`(of: {measure: mask-distance.*?})`", page)
+    lenet = (
+        FRAME.replace("LR", "0.1").replace("init: fc", "init: lenet").replace("name: digits", "name: mnist")
+    )
+    lenet = lenet.replace("[accuracy, class-accuracy]", "[mask-distance]\nvary: {order: 2}")
+    assert parse_study(f"{lenet}hypotheses:{MASKS.format(of=of)}").spec.hypotheses
 
 
 def test_the_example_of_a_registration_can_be_registered(tmp_path: Path) -> None:

@@ -107,6 +107,17 @@ def test_data_that_were_there_are_counted_with_what_follows(place: Path) -> None
     assert "no data yet: none of the 12 results" in better
 
 
+def test_one_state_counted_many_times_is_seen_when_it_is_planned(place: Path) -> None:
+    held = ("--set", "hold={init: 0, order: 0}")
+    said = ok("register", "tiny.yaml", *held, cwd=place)
+    assert "a speaks for init 0 and order 0 only: it is the same in all replicates" in said
+    all_held = ("--set", "hold={init: 0, order: 0, mask: 0}")
+    reason = "hold leaves nothing that varies between replicates: all 6 of them are the same states"
+    assert f"hypotheses.0: {reason}" in refused(place, *all_held)
+    planned = ok("plan", "tiny.yaml", *all_held, cwd=place)
+    assert f"cannot be registered: 1: {reason}" in " ".join(planned.split())
+
+
 def test_a_blinded_study_says_what_cannot_be_hidden(place: Path) -> None:
     said = ok("register", "tiny.yaml", "--set", "registration.blind=true", cwd=place)
     assert "the labels of method stand under codes until 'pomona unblind tiny'" in said

@@ -102,13 +102,14 @@ def test_no_command_says_a_word_of_the_arms(place: Path, command: tuple[str, ...
     ids=" ".join,
 )
 def test_single_states_of_a_blinded_study_are_refused(ran: Path, command: tuple[str, ...]) -> None:
-    for key in keys(ran):
-        done = pomona(command[0], key[:12], *command[1:], cwd=ran)
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert f"state {key[:12]} belongs to the blinded study zoo" in done.stderr
-        assert "'pomona unblind zoo'" in done.stderr
-        assert words_in(done.stderr) == set()
+    # A pruned, a trained or a dense state; which commands refuse which is tested of the gate itself.
+    key = keys(ran)[len(command[0]) % 3]
+    done = pomona(command[0], key[:12], *command[1:], cwd=ran)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"state {key[:12]} belongs to the blinded study zoo" in done.stderr
+    assert "'pomona unblind zoo'" in done.stderr
+    assert words_in(done.stderr) == set()
     assert not (ran / "x.safetensors").exists()
 
 

@@ -64,6 +64,7 @@ def fill(
     chance: Callable[[Point], bool] = lambda point: False,
     density: Callable[[Point], float] = lambda point: 0.5**point.level,
     wanted: Callable[[Point], bool] = lambda point: True,
+    part: str = "test",
 ) -> Results:
     """Commit what a run would have found, for the points that are wanted."""
     run = Run(study, store)
@@ -93,7 +94,7 @@ def fill(
                 *(Measurement("class-accuracy", value - 0.01 * k, class_=k) for k in range(3)),
                 *(Measurement("class-count", 10.0 * (k + 1), class_=k) for k in range(3)),
             ]
-            ledger.commit_probe(point.probes["test"].key, rows, _attempt(point.probes["test"].key), 1)
+            ledger.commit_probe(point.probes[part].key, rows, _attempt(point.probes[part].key), 1)
     return Results(study, store, run.population)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pomona.core.errors import ProblemsError
+from pomona.studies.registration.registered import hypothesis_digest
 from tests.studies.filled import CONTRAST, study_of
 
 A_B = "a: {method: zebra}, b: {method: quokka}"
@@ -23,6 +24,10 @@ def contrast(arms: str, of: str = "{measure: accuracy, match: level, value: 2}",
     contrast: {{{arms}}}
     of: {of}
 {rest}"""
+
+
+def at(measure: str) -> str:
+    return f"{{measure: {measure}, match: level, value: 2}}"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,8 @@ def contrast(arms: str, of: str = "{measure: accuracy, match: level, value: 2}",
         ),
         (
             contrast(
-                A_B + ", fix: {treatment: rewind}", "{measure: weight-stability, match: level, value: 2}"
+                A_B + ", fix: {treatment: rewind}",
+                "{measure: weight-stability, layer: fc1.weight, match: level, value: 2}",
             ),
             "the study does not measure weight-stability: add it to 'measure'",
         ),
@@ -109,6 +115,54 @@ def contrast(arms: str, of: str = "{measure: accuracy, match: level, value: 2}",
             ),
             "mask-distance needs 'to'",
         ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("accuracy, layer: fc1.weight")),
+            "accuracy is of the whole network: leave 'layer' out",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("loss, layer: fc1.weight")),
+            "loss is of the whole network",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("class-accuracy")),
+            "class-accuracy needs 'class': a number from 0, or 'worst'",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("class-accuracy, class: 10")),
+            "digits has the classes 0 to 9, got class 10",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("class-accuracy, class: -1")),
+            "digits has the classes 0 to 9, got class -1",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("weight-stability")),
+            "weight-stability is of single layers: give 'layer'",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("density, layer: fc1")),
+            "unknown layer of fc 'fc1'. Known: fc1.weight, fc2.weight, fc3.weight",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", at("accuracy, part: validation")),
+            "step 'ticket' holds no images back for validation",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", "{measure: accuracy, match: density, below: 90}"),
+            "'below' is a share of accuracy, above 0 and at most 100 %, got 90",
+        ),
+        (
+            contrast(A_B + ", fix: {treatment: rewind}", "{measure: accuracy, match: density, value: 17pp}"),
+            "expected a density as 17% or .17, or a level, got '17pp'",
+        ),
+        (
+            contrast("a: {method: zebra}, value: floor, fix: {treatment: rewind}"),
+            "'value: floor' goes with mask-distance",
+        ),
+        (
+            contrast("a: {method: zebra}, value: 0.5, across: {treatment: [rewind, finetune]}"),
+            "leave 'value' out",
+        ),
     ],
 )
 def test_hypothesis_that_cannot_be_answered_is_refused_before_any_compute(hypothesis: str, said: str) -> None:
@@ -126,6 +180,69 @@ def test_arm_that_the_conditions_leave_out_is_a_fault() -> None:
         [("steps:", "where: [treatment == rewind or method == zebra]\nsteps:")],
     )
     assert "step 'ticket' has no arm with treatment: finetune, method: quokka: the conditions" in text
+
+
+HALF = ("steps:", "where: [treatment == rewind or method == zebra]\nsteps:")
+
+
+def test_arms_that_are_averaged_over_other_labels_are_a_fault() -> None:
+    said = faults(contrast(A_B + ", average: [treatment]"), [HALF])
+    assert "averaged over other labels (a over finetune and rewind, b over rewind)" in said
+    assert "write 'match: [treatment]', or change 'where'" in said
+    order = ("steps:", "vary: {order: 2}\nwhere: [order == 0 or method == zebra]\nsteps:")
+    said = faults(contrast(A_B + ", fix: {treatment: rewind}, average: [order]"), [order])
+    assert "(a over 0 and 1, b over 0)" in said
+
+
+@pytest.mark.parametrize(
+    ("arms", "changes"),
+    [
+        (A_B + ", average: [treatment]", []),
+        (A_B + ", match: [treatment]", [HALF]),
+        # Within each label that is compared both are averaged over the same ones.
+        (
+            A_B + ", match: [treatment], average: [order]",
+            [("steps:", "vary: {order: 2}\n" + HALF[1])],
+        ),
+        # The dense network is the same for all labels of the factor.
+        ("a: {step: ticket}, b: {step: dense}, average: [method, treatment]", [HALF]),
+    ],
+)
+def test_arms_that_are_averaged_over_the_same_labels_are_taken(
+    arms: str, changes: list[tuple[str, str]]
+) -> None:
+    dense = "{measure: accuracy, match: density, value: 100%}"
+    assert study_of(contrast(arms, dense), changes).spec.hypotheses
+
+
+def test_masks_are_held_against_their_noise_where_the_order_varies() -> None:
+    masks = "{measure: mask-distance, to: {method: quokka}, layer: fc1.weight, match: level, value: 2}"
+    measured = ("measure: [accuracy, density]", "measure: [accuracy, mask-distance]")
+    held = contrast("a: {method: zebra}, value: floor, fix: {treatment: rewind}", masks)
+    assert "another order of the data: write 'vary: {order: 2}'" in faults(held, [measured])
+    varied = held.replace("{treatment: rewind}", "{treatment: rewind, order: 0}")
+    study = study_of(varied, [measured, ("steps:", "vary: {order: 2}\nsteps:")])
+    found = study.spec.hypotheses[0].contrast
+    assert found is not None
+    assert (found.value, found.number) == ("floor", None)
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("value: 17%", "value: 0.17"),
+        ("area: [50%, 5%]", "area: [0.5, 0.05]"),
+        ("slope: [50%, 5%]", "slope: [0.5, 0.05]"),
+    ],
+)
+def test_places_are_read_as_percent_too(written: str, plain: str) -> None:
+    arms = A_B + ", fix: {treatment: rewind}"
+    first, second = (
+        study_of(contrast(arms, f"{{measure: accuracy, match: density, {text}}}")).spec.hypotheses
+        for text in (written, plain)
+    )
+    assert first == second
+    assert hypothesis_digest(first[0]) == hypothesis_digest(second[0])
 
 
 def test_all_faults_are_reported_together() -> None:

@@ -15,7 +15,8 @@ import pytest
 from pomona.core.errors import ProblemsError, StoreError
 from pomona.graph import chain
 from pomona.graph.store import Store
-from pomona.studies.blinding.blind import active
+from pomona.studies.blinding.blind import active, unblind
+from pomona.studies.blinding.blinded import shown
 from pomona.studies.document import parse_document, with_preset
 from pomona.studies.expand import Point, expand
 from pomona.studies.hypotheses.cells import cells, keys
@@ -29,11 +30,12 @@ from pomona.studies.registration.matching import (
     why_exploratory,
 )
 from pomona.studies.registration.obstacles import ASKED
-from pomona.studies.registration.printed import printed
+from pomona.studies.registration.printed import data_line, printed
 from pomona.studies.registration.register import register
 from pomona.studies.registration.registered import canonical, hypothesis_digest, registrations
-from pomona.studies.study import Study, check_study, parse_study
-from tests.studies.filled import CONTRAST, STUDY, fill, opened, study_of
+from pomona.studies.results import Results
+from pomona.studies.study import Study, check_study, load_study, parse_study
+from tests.studies.filled import CONTRAST, STUDY, _attempt, fill, opened, study_of
 
 SECOND = """
   - claim: Zebras outlive quokkas when finetuned.
@@ -114,7 +116,7 @@ def test_the_body_holds_what_was_asked_for_and_what_it_speaks_of(tmp_path: Path)
     }
     assert (first["smallest_p"], first["family"]) == (0, "primary")
     assert (second["smallest_p"], second["corrected_smallest_p"]) == (1 / 64, 2 / 64)
-    assert body["data"] == {"results": 24, "held": 0, "states": 24, "trained": 0, "failed": 0}
+    assert body["data"] == {"results": 24, "held": 0, "states": 24, "trained": 0, "failed": 0, "seen": 0}
     documents = store.ledger.rows("SELECT digest FROM environments")
     assert [row["digest"] for row in documents] == [body["environment"]]
 
@@ -210,6 +212,32 @@ def test_masks_are_not_compared_without_a_noise_floor(tmp_path: Path) -> None:
     assert set(body["hypotheses"][0]["cells"]) == {"a", "floor"}
 
 
+def test_a_distance_that_noise_makes_is_warned_of(tmp_path: Path) -> None:
+    masks = """
+  - claim: Masks differ.
+    contrast: {a: {method: zebra}, value: 0, fix: {treatment: rewind, order: 0}}
+    of: {measure: mask-distance, to: {method: quokka}, match: level, value: 2, layer: fc1.weight}
+    test: {paired-t: greater}
+"""
+    changes = [
+        ("measure: [accuracy, density]", "measure: [mask-distance]"),
+        ("steps:", "vary: {order: 2}\nsteps:"),
+    ]
+    found = register(study_of(masks, changes), opened(tmp_path / "first"))
+    (said,) = found.hypotheses[0]["warnings"]
+    assert said.startswith("a distance that is larger than 0 says nothing: masks of one method differ")
+    assert f"warning: {said}" in " ".join(printed(found).split())
+    for old, new in (("value: 0,", "value: floor,"), ("value: 0,", "value: 1,"), ("greater", "less")):
+        body = register(study_of(masks.replace(old, new), changes), opened(tmp_path / new)).body
+        assert body["hypotheses"][0]["warnings"] == []
+    floor = register(
+        study_of(masks.replace("value: 0,", "value: floor,"), changes), opened(tmp_path / "floor")
+    )
+    text = " ".join(printed(floor).split())
+    assert "null: the mean of a is at most the noise floor of the same replicate" in text
+    assert "held against the noise floor of the same replicate" in text
+
+
 def test_no_data_yet_is_checked(tmp_path: Path) -> None:
     study, store = study_of(CONTRAST + SECOND), opened(tmp_path)
     fill(store, study, half, wanted=lambda p: p.replicate in (1, 4) and p.arm.get("treatment") == "rewind")
@@ -232,11 +260,81 @@ def test_results_that_were_taken_out_were_there(tmp_path: Path) -> None:
     assert register(study, store).body["hypotheses"][0]["held"] == 2
 
 
+def test_states_that_were_measured_in_another_way_are_no_unknown(tmp_path: Path) -> None:
+    data = ("let:\n", "let:\n  data: {d: {name: digits, validation: 100}}\n")
+    study, store = study_of(CONTRAST + SECOND, [data, ("on: digits", "on: d")]), opened(tmp_path)
+    fill(store, study, half, part="validation", wanted=lambda p: p.level in (2, 4) and p.replicate in (1, 4))
+    found = register(study, store)
+    first, second = found.body["hypotheses"]
+    # The other reads level 3, through which level 4 went: trained, and not looked at.
+    assert (first["held"], first["seen"], first["seen_replicates"]) == (0, 4, [1, 4])
+    assert (second["held"], second["seen"], second["seen_replicates"]) == (0, 0, [])
+    counted = {"results": 24, "held": 0, "states": 24, "trained": 8, "failed": 0, "seen": 4}
+    assert found.body["data"] == counted
+    said = "the states of 4 were measured in another way"
+    assert said in data_line(found.body["data"])
+    assert "no data" not in data_line(found.body["data"])
+    assert f"{said}: replicates 1, 4" in printed(found)
+    assert "Of the states of 4 results that were not there something else" in " ".join(printed(found).split())
+
+
+def test_masks_tell_nothing_of_accuracy(tmp_path: Path) -> None:
+    masks = ("measure: [accuracy, density]", "measure: [accuracy, mask-distance, weight-magnitude]")
+    study, store = study_of(changes=[masks]), opened(tmp_path)
+    fill(store, study, half, wanted=lambda p: p.level == 3)  # level 2 is trained on the way
+    population = expand(study)
+    pairs = [pair for pair in population.pairs if pair.a.level == 2]
+    for pair in pairs:
+        store.ledger.commit_probe(pair.probe.key, [], _attempt(pair.probe.key), 1)
+    assert pairs
+    assert register(study, store).hypotheses[0]["seen"] == 0
+    sizes = [p.probes["weight-magnitude"] for p in population.points if p.level == 2 and p.replicate == 5]
+    for probe in sizes:
+        store.ledger.commit_probe(probe.key, [], _attempt(probe.key), 1)
+    again = study_of(changes=[masks, ("exclusions: none", "exclusions: some")])
+    assert register(again, store).hypotheses[0]["seen"] == 2
+
+
+HELD = "hold: {init: 0, order: 0, split: 0, augmentation: 0, dropout: 0"
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "held"),
+    [
+        (CONTRAST, f"{HELD}, mask: 0}}"),
+        (CONTRAST.replace("b: {method: quokka}", "value: 90%"), f"{HELD}}}"),
+        (CONTRAST.replace("{paired-t: greater}", "equivalence\n    margin: 2pp"), f"{HELD}, mask: 0}}"),
+        (
+            "\n  - claim: Accuracy falls.\n    model: {rows: state, formula: accuracy ~ level, term: level, "
+            "cluster: lineage, where: method == zebra}\n    test: {regression: less}\n",
+            f"{HELD}}}",
+        ),
+    ],
+)
+def test_one_state_is_not_counted_n_times(tmp_path: Path, hypothesis: str, held: str) -> None:
+    change = ("replicates: 6", f"replicates: 6\n{held}")
+    (found,) = refusals(tmp_path, study_of(hypothesis, [change]))
+    assert "hypotheses.0: hold leaves nothing that varies between replicates: all 6 of them" in found
+    assert "init (held at 0) and order (held at 0)" in found
+    free = study_of(hypothesis, [("replicates: 6", f"replicates: 6\n{held.replace(' order: 0,', '')}")])
+    assert register(free, opened(tmp_path)).hypotheses[0]["speaks_for"] == []
+
+
+def test_an_arm_that_is_one_state_speaks_for_its_seeds_only(tmp_path: Path) -> None:
+    # Of the two criteria only the random one draws from 'mask'.
+    change = ("replicates: 6", f"replicates: 6\n{HELD}}}")
+    found = register(study_of(changes=[change]), opened(tmp_path))
+    (said,) = found.hypotheses[0]["speaks_for"]
+    assert said.startswith("a speaks for init 0 and order 0")
+    assert said.endswith(" only: it is the same in all replicates")
+    assert said in " ".join(printed(found).split())
+
+
 def test_states_that_are_trained_or_failed_are_disclosed(tmp_path: Path) -> None:
     study, store = study_of(), opened(tmp_path)
     fill(store, study, lambda p: None, wanted=lambda p: p.level == 2 and p.replicate == 0)
     body = register(study, store).body
-    assert body["data"] == {"results": 12, "held": 0, "states": 12, "trained": 0, "failed": 2}
+    assert body["data"] == {"results": 12, "held": 0, "states": 12, "trained": 0, "failed": 2, "seen": 0}
     assert body["answers"]["derived"]["data"] == [
         "No: none of the 12 results that the hypotheses speak of was in the store.",
         "2 of these states had been tried and had failed.",
@@ -442,6 +540,29 @@ def test_null_and_alternative_are_those_of_the_test(
     assert lines[1:3] == [f"   null: {null}", f"   alternative: {alternative}"]
 
 
+def test_what_two_looks_and_several_families_add_up_to_is_said(tmp_path: Path) -> None:
+    plain = register(study_of(), opened(tmp_path / "first")).body["answers"]["derived"]["inference"]
+    assert "comes up in up to 2 alpha" in " ".join(plain)
+    assert "Alpha is .05." in plain
+    assert not any("families" in line for line in plain)
+    other = SECOND.replace("greater}", "greater}\n    alpha: 0.1\n    primary: no")
+    found = register(study_of(CONTRAST + other), opened(tmp_path / "second")).body
+    said = found["answers"]["derived"]["inference"]
+    assert "Alpha is 0.1 of 2, else .05." in said
+    assert any("There are 2 families, each corrected by itself" in line for line in said)
+
+
+def test_the_study_of_the_library_can_be_registered(tmp_path: Path) -> None:
+    body = register(load_study("iterative-pruning"), opened(tmp_path)).body
+    assert [(one["n"], one["smallest_p"]) for one in body["hypotheses"]] == [(5, 0)]
+    assert body["data"]["held"] == 0
+
+
+def test_a_pilot_has_an_end() -> None:
+    with pytest.raises(ProblemsError, match=r"registration\.pilot: .*100000, got 1000000000"):
+        study_of(changes=[("registration:", "registration:\n  pilot: 1000000000")])
+
+
 def test_a_registration_of_a_regression(tmp_path: Path) -> None:
     regression = """
   - claim: Accuracy falls with level.
@@ -473,6 +594,31 @@ def test_a_blinded_study_commits_to_its_codes(tmp_path: Path) -> None:
     # The codes are drawn anew each time; that alone is no other registration.
     assert register(study, store) == found
     assert active(store, "claims") == blind
+
+
+@pytest.mark.parametrize("edit", ["DELETE FROM blindings", "UPDATE blindings SET registration = 'x'"])
+def test_a_blinding_does_not_end_without_its_reveal(tmp_path: Path, edit: str) -> None:
+    store, study = opened(tmp_path), study_of(changes=[("registration:", "registration:\n  blind: true")])
+    register(study, store)
+    with store.ledger.transaction() as write:
+        write.execute(edit)
+    with pytest.raises(
+        StoreError, match=r"claims was registered blind .*its codes are no longer in the ledger"
+    ):
+        active(store, "claims")
+    with pytest.raises(StoreError, match="registered blind"):
+        shown(Results(study, store))
+    assert active(store, "other") is None
+
+
+def test_a_reveal_is_what_the_chain_says(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    register(study_of(changes=[("registration:", "registration:\n  blind: true")]), store)
+    with store.ledger.transaction() as write:
+        write.execute("UPDATE blindings SET revealed_at = 1")
+    assert active(store, "claims") is not None
+    unblind(store, "claims")
+    assert active(store, "claims") is None
 
 
 def test_entry_and_codes_are_written_together_or_not_at_all(

@@ -41,7 +41,7 @@ def lineage(results: Results, replicate: int = 0) -> list[Any]:
 
 
 def number(results: Results, replicate: int = 0, **of: Any) -> tuple[float | None, str]:
-    return value_of(results, lineage(results, replicate), Estimand(measure="accuracy", **of))
+    return value_of(results, lineage(results, replicate), Estimand(**{"measure": "accuracy", **of}))
 
 
 def test_level_is_read_as_it_is(results: Results) -> None:
@@ -105,7 +105,11 @@ def test_what_is_below_from_the_start_has_no_crossing(results: Results) -> None:
         ({"match": "density", "area": (0.5, 0.01)}, "and 0.5 to 0.01 is asked for"),
         ({"match": "level", "value": 9}, "there is no level 9; levels end at 4"),
         ({"match": "density", "slope": (0.9, 0.8)}, "a slope needs two places, got 0"),
-        ({"match": "level", "value": 2, "layer": "fc9"}, "level 2: no accuracy of fc9 was measured"),
+        ({"match": "density", "slope": (0.5, 0.01)}, "and 0.5 to 0.01 is asked for"),
+        (
+            {"measure": "density", "match": "level", "value": 2, "layer": "fc9"},
+            "level 2: no density of fc9 was measured",
+        ),
     ],
 )
 def test_number_that_there_is_not_says_why(results: Results, of: dict[str, Any], why: str) -> None:
@@ -153,3 +157,47 @@ def test_density_and_levels_of_equal_density(tmp_path: Path) -> None:
     assert value_of(results, points, Estimand(measure="density", match="level", value=3))[0] == 0.25
     found = value_of(results, points, Estimand(measure="accuracy", match="density", value=0.5))[0]
     assert found == pytest.approx((0.95 + 0.92) / 2)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"match": "density", "below": 0.5},
+        {"match": "density", "slope": "all"},
+        {"match": "density", "slope": (1, 1 / 16)},
+        {"match": "density", "area": (0.5, 0.1)},
+        {"match": "level", "slope": (1, 4)},
+    ],
+)
+def test_lineage_that_failed_stands_for_nothing_beyond_its_failure(
+    results: Results, of: dict[str, Any]
+) -> None:
+    value, why = number(results, 5, **of)
+    assert value is None
+    assert why == "level 3: diverged: the loss is not finite"
+    assert number(results, 4, **of)[0] is not None
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"match": "density", "slope": (1, 0.25)},
+        {"match": "density", "area": (1, 0.25)},
+        {"match": "density", "below": 0.93},
+    ],
+)
+def test_failure_beyond_what_is_read_does_no_harm(results: Results, of: dict[str, Any]) -> None:
+    assert number(results, 5, **of) == number(results, 4, **of)
+
+
+def test_missing_place_in_the_middle_is_not_bridged(tmp_path: Path) -> None:
+    results = fill(opened(tmp_path), study_of(), lambda point: ACCURACY[point.level])
+    points = lineage(results)
+    key = points[2].masked.key
+    kept = dict(results._kept)
+    del kept[key]
+    vars(results)["_kept"] = kept
+    value, why = value_of(results, points, Estimand(measure="accuracy", match="density", value=0.24))
+    assert value is None
+    assert why == "level 2: no density was measured"
+    assert value_of(results, points, Estimand(measure="accuracy", match="density", value=0.1))[0] is not None

@@ -283,6 +283,16 @@ def test_means_of_choices_are_over_draws_that_all_of_them_have() -> None:
             "nothing is drawn anew",
         ),
         (
+            "systematic: [lr], effect",
+            "systematic: [lr], average: [replicate], effect",
+            "average: each replicate has other seeds of init and order, so that value 1 of one and of the next",
+        ),
+        (
+            "{measure: accuracy, match: density, value: 0.5}",
+            "{measure: density, layer: fc4.weight, match: density, value: 50%}",
+            "unknown layer of fc 'fc4.weight'; did you mean 'fc3.weight'",
+        ),
+        (
             "factors:",
             "where: method == l1-unstructured\nfactors:",
             "step 'ticket' has no arm with lr: 0.1, init: 0, method: random",

@@ -11,6 +11,7 @@ from pomona.studies.design.designs import SAID, Design, refusals, short
 from pomona.studies.expand import Population
 from pomona.studies.registration.matching import found_in, why_exploratory
 from pomona.studies.registration.registered import Registered, registrations
+from pomona.studies.registration.repeated import unreplicated
 
 _WIDTH = 100
 _TESTS = {
@@ -32,7 +33,8 @@ def designs_text(population: Population, store: Store | None, designs: Sequence[
         lines += [_row(name, text, 5, 12) for name, text in _block(found)]
         if registered:
             lines.append(_row("status", _status(found, registered, population), 5, 12))
-    lines += [_wrapped(refusal, "  cannot be registered: ", 4) for refusal in refusals(designs)]
+    refused = [*refusals(designs), *(f"{index + 1}: {why}" for index, why in unreplicated(population))]
+    lines += [_wrapped(refusal, "  cannot be registered: ", 4) for refusal in refused]
     return "\n".join(lines)
 
 

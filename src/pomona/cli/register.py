@@ -77,7 +77,7 @@ def _said(outcome: Outcome, study: Study) -> str:
     """One screen: what was frozen, what it can show, what was there, and what to write down."""
     from pomona.cli.wording import moment, rows
     from pomona.studies.registration.matching import differences
-    from pomona.studies.registration.printed import can_show, data_line, name
+    from pomona.studies.registration.printed import can_show, data_line, name, remarks
 
     found, body = outcome.registered, outcome.registered.body
     said = (
@@ -98,6 +98,7 @@ def _said(outcome: Outcome, study: Study) -> str:
         lines += _listing("changed since", [*others, "none of it touches the hypotheses"] if others else [])
     for one in body["hypotheses"]:
         lines += [(f"{one['number']}.", one["text"]["claim"]), ("", can_show(one, body["correction"]))]
+        lines += [("", said) for said in remarks(one)]
     lines += [
         ("chain head", found.link),
         ("", "write it down elsewhere, with the digest: it shows later that nothing before it was changed"),
@@ -112,13 +113,14 @@ def _said(outcome: Outcome, study: Study) -> str:
 
 
 def _consequences(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What follows where the store held results already."""
-    held = [one for one in body["hypotheses"] if one["held"]]
+    """What follows where the store held results already, or something else of their states."""
+    held = [one for one in body["hypotheses"] if one["held"] or one["seen"]]
     if not held:
         return []
     which, stay, them = ("hypothesis", "stays", "it") if len(held) == 1 else ("hypotheses", "stay", "them")
     numbers = " and ".join(str(one["number"]) for one in held)
-    pilot = 1 + max(replicate for one in held for replicate in one["held_replicates"])
+    there = {r for one in held for r in (*one["held_replicates"], *one["seen_replicates"])}
+    pilot = 1 + max(there)
     more = pilot + body["replicates"] - body["pilot"]
     advice = f"make what is there a pilot: registration.pilot={pilot}, replicates={more}"
     return [
@@ -161,7 +163,9 @@ def _listed(known: Sequence[Registered], study: Study) -> str:
         others = differences(one, study)
         said = f"{len(others)} change{'' if len(others) == 1 else 's'} since"
         changes = said if others else "as the study is now"
-        held = f"{one.body['data']['held']} of {one.body['data']['results']} results were there"
+        data = one.body["data"]
+        held = f"{data['held']} of {data['results']} results were there"
+        held += f", {data['seen']} states measured otherwise" if data.get("seen") else ""
         table.append((one.digest[:12], one.body["time"], str(len(one.hypotheses)), held, changes))
     return rows(table, ("digest", "time", "hypotheses", "data", "status"))
 

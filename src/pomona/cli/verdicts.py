@@ -73,6 +73,8 @@ def _paragraphs(name: str, findings: Findings) -> Iterator[str]:
         return
     for verdict in findings.verdicts:
         yield _block(verdict) + "\n"
+    for claim in findings.dropped:
+        yield _wrapped("registered and no longer in the study: ", claim)
     for line in findings.differences:
         yield _wrapped("other than registered: ", line)
     if findings.missing:
@@ -112,6 +114,7 @@ def _record(results: Results, findings: Findings) -> dict[str, Any]:
         "withheld": findings.withheld or None,
         "missing": findings.missing or None,
         "differences": findings.differences,
+        "dropped": findings.dropped,
         "chain_head": chain.head(results.store.ledger),
         "hypotheses": [_verdict_record(verdict) for verdict in findings.verdicts],
     }
@@ -123,6 +126,10 @@ def _verdict_record(verdict: Verdict) -> dict[str, Any]:
     if own is not None:
         frozen = {"digest": own.digest, "entry": own.entry, "at": own.at, "link": own.link}
     record: dict[str, Any] = _plain(verdict.judged)
+    if record["result"] is not None:
+        # Of the two-sided interval, not of the registered test; none where nothing is tested.
+        two_sided = record["result"].pop("p")
+        record["result"]["two_sided_p"] = two_sided if record["verdict"] else None
     return {**record, "shown": {"effect": verdict.effect, "reason": verdict.reason}, "registered": frozen}
 
 

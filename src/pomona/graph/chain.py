@@ -142,17 +142,27 @@ def revised(ledger: Ledger) -> list[str]:
 
     The chain is unbroken there, and yet it deserves a look: who edits a result can append an entry to match.
     """
+    with _moment(ledger) as read:
+        return [
+            f"{named(read, subject)} was computed again with other numbers (entry {number:,})"
+            for number, subject in _revised(read)
+        ]
+
+
+def revised_keys(ledger: Ledger) -> set[str]:
+    """Keys of the states and probes that ``revised`` speaks of."""
+    with _moment(ledger) as read:
+        return {str(subject) for _, subject in _revised(read)}
+
+
+def _revised(read: sqlite3.Connection) -> list[tuple[int, str]]:
     marks = ",".join("?" * len(_SEALED))
     sql = (
         "SELECT number, subject FROM (SELECT number, subject, content, LAG(content) OVER"
         f" (PARTITION BY subject ORDER BY number) AS before FROM chain WHERE kind IN ({marks}))"
         " WHERE content != before ORDER BY number"
     )
-    with _moment(ledger) as read:
-        return [
-            f"{named(read, subject)} was computed again with other numbers (entry {number:,})"
-            for number, subject in rows(read, sql, *_SEALED).fetchall()
-        ]
+    return [(number, subject) for number, subject in rows(read, sql, *_SEALED).fetchall()]
 
 
 def _add(write: sqlite3.Connection, kind: str, subject: str, content: str) -> Entry:

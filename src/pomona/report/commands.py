@@ -10,12 +10,22 @@ from pomona.graph.store import DEFAULT_STORE
 from pomona.studies.document import library, read_document, with_preset
 from pomona.studies.results import Results
 
+_CHANGED = "The study was changed from its file: make the same changes before these commands."
+
 
 def study_arguments(results: Results) -> tuple[str, str]:
-    """Study, preset and store as arguments, and what they lack for the document as it was run."""
+    """Study, preset, changes and store as arguments, and what they lack for the document as it was run."""
     name, note = _named(results)
     preset = ["--preset", results.study.preset] if results.study.preset else []
-    return shlex.join([name, *preset, *store_arguments(results)]), note
+    written = results.study.document.changes
+    if written and results.blind:
+        # They may name arms.
+        written, note = (
+            (),
+            "The study was changed from its file: make the same changes before these commands.",
+        )
+    changes = [part for change in written for part in ("--set", change)]
+    return shlex.join([name, *preset, *changes, *store_arguments(results)]), note
 
 
 def store_arguments(results: Results) -> list[str]:
@@ -34,6 +44,7 @@ def _named(results: Results) -> tuple[str, str]:
         return file, f"This study was not read from a file: save the YAML above as {file} first."
     argument = name if name in library() else str(path)
     with contextlib.suppress(InputError):
-        if with_preset(read_document(argument), document.preset or None).content == document.content:
+        read = with_preset(read_document(argument), document.preset or None, document.changes)
+        if read.content == document.content:
             return argument, ""
-    return argument, "The study was changed from its file: add the same --set changes to these commands."
+    return argument, _CHANGED

@@ -25,6 +25,7 @@ class Findings:
         verdicts: What was found of each; empty while arms stand under codes.
         registered: Registrations of the study, oldest first.
         differences: What of the study is others than in the last of them.
+        dropped: Claims that were registered before their data and are no longer in the study.
         withheld: Why nothing is said of arms; empty where it is said.
         missing: How much of what the hypotheses speak of is not there; empty where all is.
         run: What computes it.
@@ -34,6 +35,7 @@ class Findings:
     verdicts: list[Verdict] = field(default_factory=list)
     registered: list[Registered] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
     withheld: str = ""
     missing: str = ""
     run: str = ""
@@ -44,7 +46,7 @@ def find(results: Results) -> Findings:
     """Judge the hypotheses of a study, unless its arms stand under codes."""
     from pomona.studies.blinding.blind import active
     from pomona.studies.hypotheses.judge import judge
-    from pomona.studies.registration.matching import differences
+    from pomona.studies.registration.matching import differences, dropped
     from pomona.studies.registration.registered import registrations
 
     study = results.study
@@ -54,11 +56,12 @@ def find(results: Results) -> Findings:
         withheld = f"verdicts are withheld until 'pomona unblind {shlex.quote(study.name)}'"
         return Findings([], registered, withheld=withheld)
     others = differences(registered[-1], study) if registered else []
+    gone = dropped(registered, study)
     if not study.spec.hypotheses:
-        return Findings([], registered, others)
+        return Findings([], registered, others, gone)
     found = [told(one, results, registered) for one in judge(results)]
     commands = [f"pomona {name} {study_arguments(results)[0]}" for name in ("run", "verdicts")]
-    return Findings(found, registered, others, "", _missing(results), *commands)
+    return Findings(found, registered, others, gone, "", _missing(results), *commands)
 
 
 def counted(findings: Findings) -> str:
@@ -93,16 +96,19 @@ def standing(findings: Findings) -> tuple[str, str]:
             "intervals, and no p and no verdict. Those are for claims that were registered before their data "
             "were there ('pomona register')."
         )
-    last = findings.registered[-1]
-    when = f"registered on {moment(last.at)} as {last.digest[:12]}"
+    own = {v.registered.entry: v.registered for v in findings.verdicts if v.registered is not None}
+    binding = [own[entry] for entry in sorted(own)] or findings.registered[-1:]
+    when = "registered on " + " and ".join(f"{moment(one.at)} as {one.digest[:12]}" for one in binding)
     judged = sum(verdict.word != EXPLORATORY for verdict in findings.verdicts)
     if not judged:
         return "Exploratory.", f"The study was {when}, and no hypothesis of it is judged: see below why."
     claims = "hypothesis stands" if count == 1 else f"{count} hypotheses stand"
     of = f"{judged} of its {claims}" if judged < count else f"Its {claims}"
+    claims = "; ".join(findings.dropped)
+    gone = f" Registered and no longer in the study: {claims}." if claims else ""
     return "Registered.", (
-        f"The study was {when}. {of} as registered before the data: {counted(findings)}. Everything else on "
-        "this page is exploratory."
+        f"The study was {when}. {of} as registered before the data: {counted(findings)}.{gone} Everything "
+        "else on this page is exploratory."
     )
 
 

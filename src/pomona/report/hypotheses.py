@@ -112,8 +112,10 @@ def _against(contrast: Contrast, of: Estimand | None) -> str:
         return f"with {_labels(contrast.b)} (b)"
     if contrast.value is None or of is None:
         return "" if contrast.across else "held against 0"
+    if contrast.number is None:
+        return "held against the noise floor of the same replicate"
     whole = of.slope is None and of.below is None
-    value = unit_of_measure(of).place(contrast.value) if whole else plain(contrast.value)
+    value = unit_of_measure(of).place(contrast.number) if whole else plain(contrast.number)
     return f"held against {value}"
 
 

@@ -210,7 +210,7 @@ def _floor(judged: Judged) -> str:
     text = unit.interval(floor.estimate, floor.low, floor.high)
     text += f": the same arms under other data orders, n = {floor.n}"
     contrast = judged.hypothesis.contrast
-    held = contrast.value if contrast is not None else None
+    held = contrast.number if contrast is not None else None
     return text if held is None else f"{text}; the effect counts from {plain(unit.scaled(held))}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -24,6 +25,7 @@ class Document:
         content: Plain mappings, sequences and scalars.
         lines: Line number of each place of the file, from 1.
         preset: The preset that was applied, or an empty text.
+        changes: Single changes that were applied, as ``path=value``.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Document:
     content: dict[str, Any]
     lines: Mapping[Place, int] = field(default_factory=dict)
     preset: str = ""
+    changes: tuple[str, ...] = ()
 
     def where(self, place: Place) -> str:
         """A place as a user finds it: ``study.yaml line 12, let.train.full.batch_size``."""
@@ -115,7 +118,14 @@ def with_preset(
         _set(content, lines, path, value, where, faults)
     if faults:
         raise ProblemsError(f"{document.name} cannot be used", faults)
-    return Document(document.name, document.folder, content, lines, preset or "")
+    return Document(document.name, document.folder, content, lines, preset or "", _as_written(changes))
+
+
+def _as_written(changes: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
+    """Changes as they are written on the command line; JSON is YAML too."""
+    if not isinstance(changes, Mapping):
+        return tuple(changes)
+    return tuple(f"{path}={json.dumps(plain(value))}" for path, value in changes.items())
 
 
 def preset_names(document: Document) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pomona.core.errors import unknown
 from pomona.studies.hypotheses.arms import labels_of, sides, step_of
-from pomona.studies.hypotheses.check import measure_faults
+from pomona.studies.hypotheses.check import measure_faults, reading_faults
 from pomona.studies.hypotheses.spec import Contrast, Hypothesis, Variation
 from pomona.studies.schema import StudySpec
 from pomona.studies.yamltext import scalar_text
@@ -60,6 +60,10 @@ def variation_faults(study: Study) -> Iterator[str]:
         found = [*measure_faults(study, variation.of), *_name_faults(variation, labels, study.order)]
         if not found:
             found = [*_arm_faults(variation, study), *_role_faults(variation, study, labels)]
+        if not found:
+            contrast = as_hypothesis(variation).contrast
+            assert contrast is not None
+            found = list(reading_faults(study, contrast, variation.of))
         yield from (f"{study.document.where(('variation', index))}: {fault}" for fault in found)
 
 
@@ -121,6 +125,13 @@ def _role_faults(variation: Variation, study: Study, labels: Labels) -> Iterator
                 f"random: the labels of factor {factor!r} are chosen, not drawn; name it under 'systematic' "
                 f"or 'average'. What is drawn here: {', '.join(sorted(drawn))}"
             )
+    nested = [factor for factor in roles.random if factor != REPLICATE and factor in drawn]
+    if REPLICATE in roles.average and nested:
+        yield (
+            f"average: each replicate has other seeds of {' and '.join(nested)}, so that value 1 of one and "
+            "of the next are draws of their own, and their mean spreads less than any of them; name "
+            f"{REPLICATE!r} under 'random' too, or fix one (fix: {{{REPLICATE}: 0}})"
+        )
     for factor in roles.systematic:
         if factor in drawn:
             yield f"systematic: {factor!r} is drawn, not chosen; name it under 'random'"

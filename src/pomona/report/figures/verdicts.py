@@ -91,9 +91,9 @@ def _held_against(judged: Judged) -> Iterator[_Drawn]:
         yield "margin", {"low": -hypothesis.margin, "high": hypothesis.margin}, {}
     floor, contrast = judged.observed.floor if judged.observed is not None else None, hypothesis.contrast
     # A floor is a distance; it lies on the axis where the effect is a distance less a value.
-    if floor is not None and contrast is not None and contrast.value is not None and not contrast.across:
+    if floor is not None and contrast is not None and contrast.number is not None and not contrast.across:
         ends = {"value": floor.estimate, "low": floor.low, "high": floor.high}
-        numbers = {name: end - contrast.value for name, end in ends.items() if end is not None}
+        numbers = {name: end - contrast.number for name, end in ends.items() if end is not None}
         yield "floor", numbers, {"n": floor.n}
 
 

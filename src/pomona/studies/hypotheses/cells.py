@@ -118,16 +118,27 @@ class Lineages:
 
 
 def _cells(population: Population, hypothesis: Hypothesis, replicates: Sequence[int]) -> Iterator[Cell]:
-    lineages = Lineages(population)
-    if hypothesis.model is not None:
-        for point in selected(population, hypothesis.model):
+    model = hypothesis.model
+    if model is not None:
+        read = ["test", *(["effective-density"] if "effective_density" in model.formula else [])]
+        for point in selected(population, model):
             if point.replicate in replicates and "test" in point.probes:
-                yield Cell(ROW, point.replicate, point.arm, (point,), ((point.probes["test"],),))
+                probes = tuple(point.probes[name] for name in read if name in point.probes)
+                yield Cell(ROW, point.replicate, point.arm, (point,), (probes,))
         return
+    lineages = _lineages(population)
     assert hypothesis.contrast is not None
     assert hypothesis.of is not None
     for replicate in replicates:
         yield from _contrasted(lineages, hypothesis.contrast, hypothesis.of, replicate)
+
+
+def _lineages(population: Population) -> Lineages:
+    """Made once for a population: every hypothesis looks its arms up in them."""
+    found = vars(population).get("_lineages")
+    if not isinstance(found, Lineages):
+        found = vars(population)["_lineages"] = Lineages(population)
+    return found
 
 
 def _contrasted(lineages: Lineages, contrast: Contrast, of: Estimand, replicate: int) -> Iterator[Cell]:

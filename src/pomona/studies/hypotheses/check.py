@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.core.errors import InputError, unknown
 from pomona.studies.hypotheses.arms import labels_of, sides, step_of
+from pomona.studies.hypotheses.estimand import EVALUATED, Estimand
+from pomona.studies.hypotheses.readable import unreadable
 from pomona.studies.hypotheses.rows import row_condition
-from pomona.studies.hypotheses.spec import Contrast, Estimand, Hypothesis, Regression
+from pomona.studies.hypotheses.spec import NOISE, Contrast, Hypothesis, Regression
 from pomona.studies.schema import MEASURES
 from pomona.studies.yamltext import scalar_text
 
 if TYPE_CHECKING:
     from pomona.studies.study import Study
 
-_EVALUATED = frozenset({"accuracy", "class-accuracy", "loss"})
+Row = tuple[str, ...]
+_ORDER = "order"  # the stream whose values give the noise floor of masks
 
 
 def hypothesis_faults(study: Study) -> Iterator[str]:
@@ -38,6 +41,7 @@ def _faults(study: Study, hypothesis: Hypothesis) -> Iterator[tuple[str, str]]:
     yield from (("contrast", fault) for fault in found)
     if not found:
         yield from (("of", fault) for fault in _place_faults(study, contrast, of))
+        yield from (("of", fault) for fault in reading_faults(study, contrast, of))
 
 
 def measure_faults(study: Study, of: Estimand) -> Iterator[str]:
@@ -49,7 +53,7 @@ def measure_faults(study: Study, of: Estimand) -> Iterator[str]:
     measured = {name for name in study.spec.measure if isinstance(name, str)} | set(own)
     needed = [of.measure, *(["effective-density"] if of.match == "effective-density" else [])]
     for name in needed:
-        there = name in measured or name == "density" or (name in _EVALUATED and measured & _EVALUATED)
+        there = name in measured or name == "density" or (name in EVALUATED and measured & set(EVALUATED))
         if not there:
             yield f"the study does not measure {name}: add it to 'measure'"
     if of.measure == "mask-distance" and of.corrected and of.layer is None:
@@ -81,6 +85,9 @@ def _contrast_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator
         yield from _arm_faults(study, step, arm)
         if of.to is not None:
             yield from _arm_faults(study, step, {**arm, **of.to})
+    yield from _average_faults(study, contrast)
+    if contrast.value == NOISE and _ORDER not in study.spec.vary:
+        yield "'value: floor' takes the same arm in another order of the data: write 'vary: {order: 2}'"
 
 
 def _label_faults(study: Study, side: Mapping[str, Any]) -> Iterator[str]:
@@ -133,6 +140,48 @@ def _arm_faults(study: Study, step: str, arm: Mapping[str, Any]) -> Iterator[str
         yield f"step {step!r} has no arm with {said}: the conditions ('where') leave it out"
 
 
+def _average_faults(study: Study, contrast: Contrast) -> Iterator[str]:
+    """Arms that are averaged over other labels: their difference would be one of these labels too."""
+    reached = {side: study.reach[step_of(study, arm, contrast)] for side, arm in sides(contrast).items()}
+    # A side whose step does not reach a factor has one state for all of its labels.
+    over = [f for f in contrast.average if all(f in reach for reach in reached.values())]
+    match = [f for f in contrast.match if all(f in reach for reach in reached.values())]
+    found: dict[str, dict[Row, set[Row]]] = {}
+    for side, arm in sides(contrast).items():
+        labels = {f: label for f, label in labels_of(arm).items() if f in reached[side]}
+        for one in study.arms_of(step_of(study, arm, contrast)):
+            if labels.items() <= one.items():
+                matched = tuple(one[f] for f in match)
+                found.setdefault(side, {}).setdefault(matched, set()).add(tuple(one[f] for f in over))
+    common = set.intersection(*(set(own) for own in found.values())) if found else set()
+    if any(len({frozenset(own[matched]) for own in found.values()}) > 1 for matched in common):
+        said = ", ".join(f"{side} over {_labels_in(own)}" for side, own in found.items())
+        yield (
+            f"the arms are averaged over other labels ({said}), so that their difference would be one of "
+            f"{' and '.join(over)} too: write 'match: [{', '.join(over)}]', or change 'where'"
+        )
+
+
+def _labels_in(found: Mapping[Row, set[Row]]) -> str:
+    return " and ".join(sorted({" ".join(one) for own in found.values() for one in own}))
+
+
+def reading_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[str]:
+    """What the states of an arm can never have, each fault once."""
+    faults = (
+        fault
+        for arm in sides(contrast).values()
+        for one in _arms_of(study, step_of(study, arm, contrast), arm)
+        for fault in unreadable(study, *one, of)
+    )
+    yield from dict.fromkeys(faults)
+
+
+def _arms_of(study: Study, step: str, arm: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    wanted = {factor: label for factor, label in labels_of(arm).items() if factor in study.reach[step]}
+    yield from ((step, one) for one in study.arms_of(step) if wanted.items() <= one.items())
+
+
 def _place_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[str]:
     """A step of several levels of which none is named, or a level beyond the last."""
     for step in dict.fromkeys(step_of(study, arm, contrast) for arm in sides(contrast).values()):
@@ -175,7 +224,7 @@ def _model_faults(study: Study, model: Regression) -> Iterator[str]:
     if len(model.cluster) > most:
         yield f"errors {model.errors!r} take {most or 'no'} clusters, got {len(model.cluster)}"
     if model.errors in ("cluster", "cr2", "wild") and not model.cluster:
-        yield f"errors {model.errors!r} need 'cluster', as [lineage]"
+        yield f"errors {model.errors!r} need 'cluster', as [replicate]"
 
 
 def _blind_faults(study: Study) -> Iterator[str]:

@@ -9,31 +9,29 @@ equivalence) are multiplied by the family's size, which is safe under any depend
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from pomona.graph import chain
-from pomona.stats.equivalence import tost
-from pomona.stats.given import Alternative
-from pomona.stats.multiplicity import adjust, max_t
-from pomona.stats.paired import paired
-from pomona.stats.reach import smallest_p
 from pomona.stats.result import Result
-from pomona.studies.hypotheses.cells import cells, keys
-from pomona.studies.hypotheses.observe import Observed, Replicate, observe
+from pomona.studies.hypotheses.edits import Edits, concerning, edits
+from pomona.studies.hypotheses.families import Member, corrected, said, smallest
+from pomona.studies.hypotheses.observe import Observed, observe, pending_rows
 from pomona.studies.hypotheses.regress import regressed
+from pomona.studies.hypotheses.rules import VERDICTS as VERDICTS
+from pomona.studies.hypotheses.rules import against_expectation, not_answerable, verdict_of
 from pomona.studies.hypotheses.spec import Hypothesis
-from pomona.studies.registration.matching import family_of, registered_replicates, why_exploratory
-from pomona.studies.registration.registered import Registered, registrations
+from pomona.studies.hypotheses.tested import Tested, interval, tested
+from pomona.studies.registration.matching import (
+    asked_digest,
+    earlier_attempts,
+    family_of,
+    registered_replicates,
+    why_exploratory,
+)
+from pomona.studies.registration.registered import Registered, canonical, registrations
 from pomona.studies.results import Results
 
-VERDICTS = ("supported", "refuted", "equivalent", "inconclusive", "not answerable")
-# The names of paired tests in ``pomona.stats``.
-PAIRED = {"paired-t": "paired-t", "permutation": "sign-flip", "wilcoxon": "wilcoxon", "sign": "sign"}
-_NODES = "SELECT key FROM states UNION ALL SELECT key FROM probes"
-_OPPOSITE: dict[Alternative, Alternative] = {"greater": "less", "less": "greater"}
+_FIXED = ": the number is registered, so nothing is tested before the last"
 
 
 @dataclass(frozen=True)
@@ -80,160 +78,88 @@ class _Found:
     """What the data say of one hypothesis before its family is looked at."""
 
     judged: Judged
-    p: float | None = None
-    reverse: float | None = None
-    equivalent: float | None = None
+    tests: Tested = field(default_factory=Tested)
+    refusal: str = ""
+    waiting: bool = False
 
 
 def judge(results: Results) -> list[Judged]:
     """Every hypothesis of a study with its verdict, or with the reasons why it is only explored."""
     registered = registrations(results.store, results.study.name)
-    # What was edited earns no verdict, and an edited registration is none.
-    broken = chain.check(results.store.ledger) if registered else []
+    # What was edited earns no verdict, and an edited registration is none; nor is one that was taken out.
+    changed = edits(results.store) if results.study.spec.hypotheses else Edits()
     found = [
-        _examine(results, hypothesis, number, registered, broken)
+        _examine(results, hypothesis, number, registered, changed)
         for number, hypothesis in enumerate(results.study.spec.hypotheses, 1)
     ]
     return [_decided(results, one, found, registered) for one in found]
 
 
 def _examine(
-    results: Results,
-    hypothesis: Hypothesis,
-    number: int,
-    registered: Sequence[Registered],
-    broken: Sequence[chain.Break],
+    results: Results, hypothesis: Hypothesis, number: int, registered: Sequence[Registered], changed: Edits
 ) -> _Found:
-    reasons = why_exploratory(registered, hypothesis, results.population)
-    reasons = (*reasons, *_edited(results, hypothesis, broken))
+    population = results.population
+    reasons = why_exploratory(registered, hypothesis, population)
+    reasons += concerning(changed, population, hypothesis)
     if not results.study.spec.verdicts:
-        reasons = (*reasons, "the study says 'verdicts: no'" + _of_preset(results))
-    replicates = None if reasons else registered_replicates(registered, hypothesis, results.population)
+        preset = f" (preset {results.study.preset})" if results.study.preset else ""
+        reasons += (f"the study says 'verdicts: no'{preset}",)
+    replicates = None if reasons else registered_replicates(registered, hypothesis, population)
+    empty = Judged(number, hypothesis, reasons, None, "", *(None,) * 4, "", 0, (), None, None, ())
     if hypothesis.model is not None:
-        return _of_regression(results, hypothesis, number, reasons, replicates)
-    observed = observe(results, hypothesis, replicates=replicates)
+        found = _of_regression(results, empty, replicates)
+    else:
+        found = _of_contrast(empty, observe(results, hypothesis, replicates=replicates))
+    attempts = earlier_attempts(registered, hypothesis, population) if registered else 0
+    if not attempts:
+        return found
+    more = f"{attempts} other registration{'s' * (attempts > 1)} asked the same of other states or replicates"
+    return replace(found, judged=replace(found.judged, notes=(*found.judged.notes, more)))
+
+
+def _of_contrast(empty: Judged, observed: Observed) -> _Found:
+    hypothesis, rows = empty.hypothesis, observed.complete
+    lost = tuple(f"replicate {row.replicate}: {row.lost}" for row in observed.rows if row.difference is None)
     waiting = sum(row.pending for row in observed.rows)
+    reasons = empty.exploratory
     if waiting:
         done = f"{len(observed.rows) - waiting} of {len(observed.rows)} replicates are computed"
-        stop = "" if reasons else ": the number is registered, so nothing is tested before the last"
-        reasons = (*reasons, done + stop)
-    return _of_contrast(hypothesis, number, reasons, observed)
-
-
-def _edited(results: Results, hypothesis: Hypothesis, broken: Sequence[chain.Break]) -> tuple[str, ...]:
-    """What of the chain is broken and concerns a hypothesis: not the results that it does not read."""
-    graph = results.population.graph
-    own = keys(cells(results.population, hypothesis)) if broken else frozenset()
-    others = {row["key"] for row in results.store.ledger.rows(_NODES)} if broken else set()
-    concerned = [
-        one.what
-        for one in broken
-        if one.subject in own or one.subject not in {*others, *graph.states, *graph.probes}
-    ]
-    if not concerned:
-        return ()
-    more = f", and {len(concerned) - 1} more" if len(concerned) > 1 else ""
-    return (f"the chain of the store is broken: {concerned[0]}{more}; see 'pomona verify --fraction 0'",)
-
-
-def _of_preset(results: Results) -> str:
-    return f" (preset {results.study.preset})" if results.study.preset else ""
-
-
-def _of_contrast(hypothesis: Hypothesis, number: int, reasons: tuple[str, ...], observed: Observed) -> _Found:
-    lost = tuple(f"replicate {row.replicate}: {row.lost}" for row in observed.rows if row.difference is None)
-    rows = observed.complete
-    judged = Judged(
-        number,
-        hypothesis,
-        reasons,
-        None,
-        "",
-        *(None,) * 4,
-        "",
-        len(rows),
-        lost,
-        None,
-        observed,
-        observed.notes,
+        reasons = (*reasons, done + ("" if reasons else _FIXED))
+    judged = replace(
+        empty, exploratory=reasons, n=len(rows), lost=lost, observed=observed, notes=observed.notes
     )
     if len(rows) < 2:
         few = "no replicate is complete" if not rows else "one complete replicate has no interval"
-        return _Found(replace(judged, reason=few))
-    interval = _interval(hypothesis, observed)
+        return _Found(replace(judged, reason=few), refusal=few, waiting=bool(waiting))
+    found = interval(hypothesis, observed)
     judged = replace(
         judged,
-        result=interval,
-        against_expectation=_against_expectation(hypothesis, interval),
-        notes=observed.notes + interval.notes,
+        result=found,
+        against_expectation=against_expectation(hypothesis, found),
+        notes=observed.notes + found.notes,
     )
-    return _Found(judged, *_tested(hypothesis, rows)) if not reasons else _Found(judged)
+    if reasons:
+        return _Found(judged, waiting=bool(waiting))
+    return _Found(judged, tested(hypothesis, rows), not_answerable(hypothesis, observed))
 
 
-def _interval(hypothesis: Hypothesis, observed: Observed) -> Result:
-    """The estimate with the two-sided interval that belongs to the test."""
-    given = observed.differences
-    if hypothesis.test_name == "equivalence":
-        assert hypothesis.margin is not None
-        return tost(given, margin=hypothesis.margin, alpha=hypothesis.alpha)
-    return paired(PAIRED[hypothesis.test_name], given, level=1 - hypothesis.alpha)
-
-
-def _tested(
-    hypothesis: Hypothesis, rows: Sequence[Replicate]
-) -> tuple[float | None, float | None, float | None]:
-    """The p of the claim, of its opposite, and of equivalence within the margin."""
-    given = np.array([row.difference for row in rows], dtype=np.float64)
-    margin, side = hypothesis.margin, hypothesis.alternative
-    if hypothesis.test_name == "equivalence":
-        assert margin is not None
-        claimed = tost(given, margin=margin, alpha=hypothesis.alpha).p
-        beyond = [
-            paired("paired-t", given, margin, alternative="greater").p,
-            paired("paired-t", given, -margin, alternative="less").p,
-        ]
-        known = [p for p in beyond if p is not None]
-        return claimed, min(1.0, 2 * min(known)) if known else None, None
-    test = PAIRED[hypothesis.test_name]
-    claimed = paired(test, given, alternative=side).p
-    reverse = paired(test, given, alternative=_OPPOSITE[side]).p if side != "two-sided" else None
-    within = tost(given, margin=margin, alpha=hypothesis.alpha).p if margin is not None else None
-    return claimed, reverse, within
-
-
-def _of_regression(
-    results: Results,
-    hypothesis: Hypothesis,
-    number: int,
-    reasons: tuple[str, ...],
-    replicates: Sequence[int] | None,
-) -> _Found:
+def _of_regression(results: Results, empty: Judged, replicates: Sequence[int] | None) -> _Found:
+    hypothesis, reasons = empty.hypothesis, empty.exploratory
     found = regressed(results, hypothesis, replicates)
-    waiting = sum(
-        one.failed is None
-        for one in results.lost_states.values()
-        if replicates is None or one.point.replicate in replicates
-    )
+    waiting = pending_rows(results, hypothesis, replicates)
     if waiting:
-        stop = "" if reasons else ": the number is registered, so nothing is tested before the last"
-        reasons = (*reasons, f"{waiting} states of the study are not computed{stop}")
-    lost = (f"{found.lost} rows have no accuracy",) if found.lost else ()
-    judged = Judged(
-        number,
-        hypothesis,
-        reasons,
-        None,
-        found.why,
-        found.result,
-        *(None,) * 3,
-        "",
-        found.result.n if found.result else 0,
-        lost,
-        _against_expectation(hypothesis, found.result) if found.result else None,
-        None,
-        found.result.notes if found.result else (),
-    )
-    return _Found(judged, found.p, found.reverse) if not reasons else _Found(judged)
+        reasons = (*reasons, f"{waiting} rows are not computed" + ("" if reasons else _FIXED))
+    judged = replace(empty, exploratory=reasons, reason=found.why, result=found.result)
+    judged = replace(judged, lost=(f"{found.lost} states have no accuracy",) if found.lost else ())
+    if found.result is not None:
+        against = against_expectation(hypothesis, found.result)
+        judged = replace(judged, n=found.result.n, against_expectation=against, notes=found.result.notes)
+    if reasons:
+        return _Found(judged, waiting=bool(waiting))
+    refusal = found.why if found.result is None else ""
+    if found.at_chance > 0.5:
+        refusal = f"{found.at_chance:.0%} of the states are at chance: neither equal nor different"
+    return _Found(judged, Tested(found.p, found.reverse), refusal)
 
 
 def _decided(
@@ -243,124 +169,41 @@ def _decided(
     judged, hypothesis = one.judged, one.judged.hypothesis
     if judged.exploratory:
         return judged
-    refusal = _not_answerable(judged)
-    if refusal:
-        return replace(judged, verdict="not answerable", reason=refusal)
     correction, family = family_of(registered, hypothesis, results.population)
-    corrected = _corrected(one, found, correction, family)
-    size = len(family)
-    least = _smallest(judged)
-    judged = replace(
+    own = family.index(hypothesis)
+    there = [_member(member, found) for member in family]
+    if correction == "max-t" and any(other is not None and other.waiting for other in there):
+        late = "max-T corrects the claims of a family together, and not all are computed"
+        return replace(judged, exploratory=(late,))
+    if one.refusal:
+        return replace(judged, verdict="not answerable", reason=one.refusal)
+    members: list[Member] = [
+        None if other is None else (None if other.refusal else other.tests.claim, other.judged.observed)
+        for other in there
+    ]
+    claim = one.tests.claim
+    p = None if claim is None else corrected(own, members, family, correction)
+    least, least_corrected = smallest(hypothesis, judged.n, len(family), correction)
+    reaches = ""
+    if least is not None and least_corrected is not None and least_corrected > hypothesis.alpha * (1 + 1e-9):
+        over = f", in a family of {len(family)}" if len(family) > 1 else ""
+        reaches = (
+            f"{judged.n} complete replicates cannot reach {hypothesis.alpha:g}: the smallest p is {least:.4g}"
+            + over
+        )
+    verdict, reason = verdict_of(hypothesis, one.tests, p, len(family), reaches)
+    return replace(
         judged,
-        p=one.p,
-        corrected_p=corrected,
+        verdict=verdict,
+        reason=reason,
+        p=claim,
+        corrected_p=p,
         smallest_p=least,
-        correction=_said(correction, size, hypothesis),
+        correction=said(correction, family, members, hypothesis.in_family),
     )
-    verdict, reason = _verdict(one, corrected, size, least)
-    return replace(judged, verdict=verdict, reason=reason)
-
-
-def _not_answerable(judged: Judged) -> str:
-    if judged.result is None:
-        return judged.reason or "nothing was observed"
-    observed = judged.observed
-    contrast = judged.hypothesis.contrast
-    if observed is None or contrast is None or contrast.value is not None:
-        return ""
-    chance = sum(row.at_chance for row in observed.complete)
-    if 2 * chance > judged.n:
-        return f"every arm is at chance in {chance} of {judged.n} replicates: neither equal nor different"
-    return ""
-
-
-def _smallest(judged: Judged) -> float | None:
-    test = PAIRED.get(judged.hypothesis.test_name)
-    if test is None or test == "paired-t":
-        return None
-    return smallest_p(test, judged.n, judged.hypothesis.alternative)
-
-
-def _corrected(
-    one: _Found, found: Sequence[_Found], correction: str, family: Sequence[Hypothesis]
-) -> float | None:
-    """The corrected p; a member of the family that has no p counts as one of 1."""
-    if one.p is None:
-        return None
-    own = one.judged.hypothesis
-    members = [_member(hypothesis, found) for hypothesis in family]
-    if correction == "max-t":
-        return _max_t(own, family, members)
-    p = [member.p if member is not None and member.p is not None else 1.0 for member in members]
-    return float(adjust(p, correction)[list(family).index(own)])
 
 
 def _member(hypothesis: Hypothesis, found: Sequence[_Found]) -> _Found | None:
-    return next((one for one in found if one.judged.hypothesis == hypothesis), None)
-
-
-def _max_t(own: Hypothesis, family: Sequence[Hypothesis], members: Sequence[_Found | None]) -> float:
-    """Over the replicates that are complete in every member; a member without any counts as no difference."""
-    rows: list[Mapping[int, float]] = [
-        {row.replicate: row.difference for row in member.judged.observed.complete}  # type: ignore[misc]
-        if member is not None and member.judged.observed is not None and member.p is not None
-        else {}
-        for member in members
-    ]
-    there = [set(row) for row in rows if row]
-    common = sorted(set.intersection(*there)) if there else []
-    if len(common) < 2:
-        return 1.0
-    table = np.array([[row.get(replicate, 0.0) for row in rows] for replicate in common])
-    return float(max_t(table, alternative=own.alternative)[list(family).index(own)])
-
-
-def _said(correction: str, size: int, hypothesis: Hypothesis) -> str:
-    if size == 1:
-        return "alone in its family"
-    names = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg", "max-t": "max-T"}
-    if correction == "none":
-        return f"not corrected, one of {size} in family {hypothesis.in_family}"
-    return f"{names[correction]} over {size} in family {hypothesis.in_family}"
-
-
-def _verdict(one: _Found, corrected: float | None, size: int, least: float | None) -> tuple[str, str]:
-    hypothesis, alpha = one.judged.hypothesis, one.judged.hypothesis.alpha
-    if corrected is None:
-        return "inconclusive", "the differences are all equal, so their spread cannot be estimated"
-    equivalence = hypothesis.test_name == "equivalence"
-    if _at_most(corrected, alpha):
-        if equivalence:
-            return "equivalent", f"the difference lies within the margin at level {alpha:g}"
-        return "supported", f"corrected p is at most {alpha:g}"
-    if _shown(one.reverse, size, alpha):
-        beyond = "lies beyond the margin" if equivalence else "has the opposite sign"
-        return "refuted", f"the difference {beyond} at level {alpha:g}"
-    if _shown(one.equivalent, size, alpha):
-        return "equivalent", f"the difference lies within the registered margin at level {alpha:g}"
-    if least is not None and least * size > alpha * (1 + 1e-9):
-        return "inconclusive", (
-            f"{one.judged.n} complete replicates cannot reach {alpha:g}: the smallest p is {least:.4g}"
-            + (f", in a family of {size}" if size > 1 else "")
-        )
-    return "inconclusive", f"corrected p is above {alpha:g}, and nothing else is shown at this level"
-
-
-def _shown(p: float | None, size: int, alpha: float) -> bool:
-    return p is not None and _at_most(min(1.0, size * p), alpha)
-
-
-def _at_most(p: float, alpha: float) -> bool:
-    return p <= alpha * (1 + 1e-9)
-
-
-def _against_expectation(hypothesis: Hypothesis, result: Result) -> str | None:
-    """How the interval lies to the effect that was expected."""
-    expected = hypothesis.expect.effect if hypothesis.expect is not None else None
-    if expected is None or result.estimate is None or result.low is None or result.high is None:
-        return None
-    if result.low <= expected <= result.high:
-        return "as expected"
-    if result.estimate * expected < 0 and not result.low <= 0 <= result.high:
-        return "opposite"
-    return "stronger" if abs(result.estimate) > abs(expected) else "weaker"
+    """What was found of a member of a family, by what it asks."""
+    asked = asked_digest(canonical(hypothesis))
+    return next((one for one in found if asked_digest(canonical(one.judged.hypothesis)) == asked), None)

@@ -33,7 +33,9 @@ class Replicate:
         difference: a - b; None where one of them is missing.
         at_chance: Whether every arm is at chance wherever it was read.
         lost: Why there is no difference; empty where there is one.
-        pending: Whether something of it is not computed yet, and nothing is known to be wrong.
+        pending: Whether something of it is still to be computed, by the next run at the latest.
+        bounds: Lineages that end before they fall below a value: their numbers are only bounds.
+        lineages: Of so many.
     """
 
     replicate: int
@@ -43,6 +45,8 @@ class Replicate:
     at_chance: bool
     lost: str
     pending: bool = False
+    bounds: int = 0
+    lineages: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def rows_of(
     Columns: study, step, replicate, lineage (one replicate of one arm), level, the factors, dataset, density,
     sparsity, effective_density, accuracy and loss (test part); of states and classes also class and
     class_share (of the test part), and accuracy is that of the class. Rows without an accuracy are left
-    out: ``attrs['lost']`` says how many.
+    out: ``attrs`` has the number of ``states``, of those ``lost`` and ``at_chance``.
 
     Args:
         results: What a store holds.
@@ -113,7 +117,7 @@ def rows_of(
 
     first = results.study.spec.registration.pilot
     rows: list[dict[str, Any]] = []
-    lost = 0
+    lost = chance = states = 0
     for point in selected(results.population, model):
         if (point.replicate < first) != pilot or (
             replicates is not None and point.replicate not in replicates
@@ -121,9 +125,11 @@ def rows_of(
             continue
         made = list(_rows(results, point, model))
         lost += not made
+        chance += bool(made) and results.measured(point.probes["test"]).get(("at-chance", "", -1)) == 1.0
+        states += bool(made)
         rows += made
     table = pd.DataFrame(rows)
-    table.attrs["lost"] = lost
+    table.attrs |= {"lost": lost, "at_chance": chance, "states": states}
     return table
 
 
@@ -144,11 +150,15 @@ def _replicate(results: Results, hypothesis: Hypothesis, number: int, found: Seq
     value = {side: number for side, (number, _) in settled.items()}
     if contrast.across:
         a, b = _less(value, "a", "b"), _less(value, "a2", "b2")
+    elif contrast.value == "floor":
+        a, b = value.get("a"), _floor_of(results, of, found)
+        lost = lost or ("" if b is not None else "there is no noise floor: no masks of another data order")
     else:
         a, b = value.get("a"), value.get("b", contrast.value or 0.0)
     excluded = _excluded(results, hypothesis, arms) if not lost else ""
     missing = bool(lost or excluded) or a is None or b is None
-    flags = [at_chance(results, cell.points, of) for own in arms.values() for cell in own]
+    lineages = [cell for own in arms.values() for cell in own]
+    flags = [at_chance(results, cell.points, of) for cell in lineages]
     return Replicate(
         number,
         a,
@@ -157,6 +167,8 @@ def _replicate(results: Results, hypothesis: Hypothesis, number: int, found: Seq
         bool(flags) and all(flags),
         lost or excluded or ("an arm has no state" if missing else ""),
         any(_pending(results, cell) for cell in found),
+        sum(never_below(results, cell.points, of) for cell in lineages),
+        len(lineages),
     )
 
 
@@ -198,25 +210,45 @@ def _excluded(results: Results, hypothesis: Hypothesis, arms: Mapping[str, Seque
 
 
 def _pending(results: Results, cell: Cell) -> bool:
-    """Whether a state or a measurement of it is still to come; what failed, or descends from that, is not."""
-    lost = [results.lost_states.get(point.state.key) for point in cell.points]
+    """Whether a state or a measurement of it is still to come.
+
+    What diverged, lost a layer or was stopped is final; other failures are tried again by the next run.
+    """
+    own = [point.state.key for point in cell.points]
     probes = [probe for read in cell.probes for probe in read]
-    return any(one is not None and one.failed is None for one in lost) or any(
-        results.status_of(probe) == "planned" and not any(map(results.blocked, probe.states))
+    return any(key in results.lost_states and not results.blocked(key) for key in own) or any(
+        results.status_of(probe) != "done"
+        and not results.final(probe.key)
+        and not any(map(results.blocked, probe.states))
         for probe in probes
     )
 
 
+def pending_rows(results: Results, hypothesis: Hypothesis, replicates: Sequence[int] | None = None) -> int:
+    """Cells of a hypothesis that are still to come."""
+    found = cells(results.population, hypothesis)
+    return sum(
+        _pending(results, cell) for cell in found if replicates is None or cell.replicate in replicates
+    )
+
+
+def _floor_of(results: Results, of: Estimand, found: Sequence[Cell]) -> float | None:
+    """The noise floor of one replicate: the mean over the arms that have masks of other data orders."""
+    values = [
+        value
+        for cell in found
+        if cell.side == FLOOR and (value := value_of(results, cell.points, of, cell.probes)[0]) is not None
+    ]
+    return sum(values) / len(values) if values else None
+
+
 def _floor(results: Results, of: Estimand, found: Sequence[Cell]) -> Result | None:
-    by_replicate: dict[int, list[float]] = {}
+    by_replicate: dict[int, list[Cell]] = {}
     for cell in found:
-        if cell.side == FLOOR:
-            value, _ = value_of(results, cell.points, of, cell.probes)
-            if value is not None:
-                by_replicate.setdefault(cell.replicate, []).append(value)
-    if not by_replicate:
-        return None
-    return t_interval([sum(values) / len(values) for values in by_replicate.values()])
+        by_replicate.setdefault(cell.replicate, []).append(cell)
+    floors = [_floor_of(results, of, own) for own in by_replicate.values()]
+    known = [floor for floor in floors if floor is not None]
+    return t_interval(known) if known else None
 
 
 def _notes(results: Results, of: Estimand, found: Sequence[Cell]) -> list[str]:

@@ -26,7 +26,8 @@ class Regressed:
         result: The coefficient with its two-sided interval; None where the model cannot be fitted.
         p: Of the registered direction.
         reverse: Of the opposite one.
-        lost: Rows without an accuracy.
+        lost: States without an accuracy.
+        at_chance: Share of the states that are at chance.
         why: Why there is no result.
     """
 
@@ -34,6 +35,7 @@ class Regressed:
     p: float | None
     reverse: float | None
     lost: int
+    at_chance: float
     why: str
 
 
@@ -46,15 +48,16 @@ def regressed(
     model = hypothesis.model
     assert model is not None
     frame = rows_of(results, model, replicates, pilot)
-    lost = int(frame.attrs["lost"])
+    lost, states = int(frame.attrs["lost"]), int(frame.attrs["states"])
     if not len(frame):
-        return Regressed(None, None, None, lost, "no row has an accuracy yet")
+        return Regressed(None, None, None, lost, 0.0, "no row has an accuracy yet")
+    chance = frame.attrs["at_chance"] / states
     try:
         errors = errors_of(model, frame)
         fitted = ols(frame, model.formula, errors=errors, cluster=model.cluster, level=1 - hypothesis.alpha)
         term = fitted.term(model.term)
     except InputError as error:
-        return Regressed(None, None, None, lost, str(error))
+        return Regressed(None, None, None, lost, chance, str(error))
     t = term.estimate / term.error if term.error > 0 else None
     result = Result(
         f"{fitted.method}, term {model.term}",
@@ -71,7 +74,7 @@ def regressed(
     p = _directed(term.p, term.estimate, hypothesis.alternative)
     opposite: Alternative = "less" if hypothesis.alternative == "greater" else "greater"
     reverse = None if hypothesis.alternative == "two-sided" else _directed(term.p, term.estimate, opposite)
-    return Regressed(result, p, reverse, lost, "")
+    return Regressed(result, p, reverse, lost, chance, "")
 
 
 def errors_of(model: Regression, frame: pd.DataFrame) -> str:

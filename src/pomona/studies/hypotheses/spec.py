@@ -1,4 +1,4 @@
-"""What may be written of a hypothesis: claim, contrast, estimand, test, expectation."""
+"""What may be written of a hypothesis: claim, contrast, test, expectation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
-from pomona.core.schema import Part, parse_fraction
+from pomona.core.schema import Part
+from pomona.studies.hypotheses.estimand import AGGREGATES as AGGREGATES
+from pomona.studies.hypotheses.estimand import Estimand as Estimand
+from pomona.studies.hypotheses.estimand import Positive, Signed
 
 TESTS = {
     "paired-t": "Student's t on paired differences",
@@ -21,31 +24,10 @@ TESTS = {
 }
 ALTERNATIVES = ("greater", "less", "two-sided")
 CORRECTIONS = ("holm", "benjamini-hochberg", "max-t", "none")
-AGGREGATES = ("value", "area", "slope", "below")
+
+NOISE = "floor"  # what the distance of masks may be held against
 
 Alternative = Literal["greater", "less", "two-sided"]
-
-
-def _number(written: object) -> object:
-    """Read ``10pp``, ``-3%`` or a plain number."""
-    if not isinstance(written, str):
-        if isinstance(written, bool):
-            raise InputError(f"expected a number or points as '10pp', got {written!r}")
-        return written
-    text = written.strip()
-    sign = -1.0 if text.startswith(("-", "−")) else 1.0
-    found = parse_fraction(text.lstrip("+-−"))
-    assert isinstance(found, float)
-    return sign * found
-
-
-# A signed number; points and percent are hundredths.
-Signed = Annotated[
-    float,
-    BeforeValidator(_number),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": "^[-+]?[0-9.]+(%|pp)$"}]}),
-]
-Positive = Annotated[Signed, Field(gt=0)]
 
 
 class Contrast(Part):
@@ -54,7 +36,8 @@ class Contrast(Part):
     Args:
         a: Label by factor of the first arm. ``step`` names a step, as a factor would.
         b: The same of the second.
-        value: What ``a`` is held against where there is no ``b``.
+        value: What ``a`` is held against where there is no ``b``: a number, or of masks ``floor``, the
+            distance that noise alone makes in the same replicate.
         across: One factor with two labels: the contrast at the first less that at the second (interaction).
         fix: Label by factor, for both arms.
         match: Factors whose labels are compared one by one, those that both arms have, and then averaged.
@@ -64,7 +47,7 @@ class Contrast(Part):
 
     a: dict[str, Any]
     b: dict[str, Any] | None = None
-    value: Signed | None = None
+    value: Signed | Literal["floor"] | None = None
     across: dict[str, tuple[Any, Any]] = {}
     fix: dict[str, Any] = {}
     match: tuple[str, ...] = ()
@@ -77,86 +60,16 @@ class Contrast(Part):
             raise InputError("a contrast holds 'a' against 'b' or against 'value', not against both")
         if len(self.across) > 1:
             raise InputError(f"'across' takes one factor with two labels, got {len(self.across)} factors")
+        if self.across and self.value is not None:
+            raise InputError(
+                "'across' holds the contrast at one label against that at the other: leave 'value' out"
+            )
         return self
 
-
-class Estimand(Part):
-    """What is compared: a measure, and how the levels of a lineage become one number.
-
-    Args:
-        measure: One of the study's measures.
-        match: Along what levels are placed: explicit density, effective density, or the level itself.
-        value: The measure at this density or level; between levels on the line over log density.
-        area: The mean of the measure over log density (or level) between two ends.
-        slope: Its slope per doubling of density (or per level), between two ends or, with ``all``, over all
-            pruned levels.
-        below: The log2 density (or the level) at which the measure first falls below this value.
-        layer: Of the measure, where it has layers; the whole network by default.
-        class_: One class, or ``worst``.
-        part: Of the data.
-        to: Arm that the masks of each arm are compared with.
-        corrected: Whether a mask distance is divided by that of independent masks of the same counts.
-        quantity: Of a probe of the user's own that gives several.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    measure: str
-    match: Literal["density", "effective-density", "level"] | None = None
-    value: float | None = None
-    area: tuple[float, float] | None = None
-    slope: tuple[float, float] | Literal["all"] | None = None
-    below: Signed | None = None
-    layer: str | None = None
-    class_: Annotated[int | Literal["worst"] | None, Field(alias="class")] = None
-    part: Literal["test", "validation"] = "test"
-    to: dict[str, Any] | None = None
-    corrected: bool = True
-    quantity: str | None = None
-
     @property
-    def aggregate(self) -> str | None:
-        """Which of ``AGGREGATES`` makes one number of the levels; None where there is one level only."""
-        return next((name for name in AGGREGATES if getattr(self, name) is not None), None)
-
-    @property
-    def along(self) -> str:
-        """What levels are placed along."""
-        return self.match or "density"
-
-    @model_validator(mode="after")
-    def _possible(self) -> Estimand:
-        given = [name for name in AGGREGATES if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise InputError(f"give one of {', '.join(AGGREGATES)}, got {', '.join(given)}")
-        if given and self.match is None:
-            raise InputError(f"{given[0]!r} needs 'match': density, effective-density or level")
-        if self.match is not None and not given:
-            example = "value: 5" if self.match == "level" else "value: 0.17"
-            raise InputError(f"'match: {self.match}' needs one of {', '.join(AGGREGATES)}, as {example}")
-        for name in ("value", "area", "slope"):
-            self._check_places(getattr(self, name))
-        if self.measure == "mask-distance" and self.to is None:
-            raise InputError("mask-distance needs 'to': the arm that masks are compared with, as in Results")
-        if self.measure != "mask-distance" and self.to is not None:
-            raise InputError(f"'to' goes with mask-distance, not with {self.measure}")
-        if self.measure == "mask-distance" and self.match not in (None, "level"):
-            raise InputError("masks are compared at equal level: mask-distance takes 'match: level'")
-        if self.class_ is not None and self.measure != "class-accuracy":
-            raise InputError(f"'class' goes with class-accuracy, not with {self.measure}")
-        return self
-
-    def _check_places(self, given: float | tuple[float, float] | Literal["all"] | None) -> None:
-        if given is None or given == "all":
-            return
-        places = given if isinstance(given, tuple) else (given,)
-        for place in places:
-            if self.match != "level" and not 0 < place <= 1:
-                raise InputError(f"a density lies above 0 and at most at 1, got {place:g}")
-            if self.match == "level" and (place < 0 or place != int(place)):
-                raise InputError(f"a level is a whole number, 0 or more, got {place:g}")
-        if len(places) == 2 and places[0] == places[1]:
-            raise InputError(f"expected two different ends, got {places[0]:g} twice")
+    def number(self) -> float | None:
+        """The number that ``a`` is held against; None where there is none, or the noise floor."""
+        return None if isinstance(self.value, str) else self.value
 
 
 class Expect(Part):
@@ -256,6 +169,8 @@ class Hypothesis(Part):
         alone = contrast is not None and contrast.b is None and contrast.value is None
         if alone and contrast is not None and not contrast.across and of is not None and of.slope is None:
             raise InputError("a contrast needs 'b', an arm, or 'value', what 'a' is held against")
+        if contrast is not None and contrast.value == NOISE and (of is None or of.measure != "mask-distance"):
+            raise InputError("'value: floor' goes with mask-distance: it is how far apart masks lie by noise")
         if self.expect is not None and self.expect.effect is not None and self._against(self.expect.effect):
             raise InputError(
                 f"the expected effect {self.expect.effect:g} is against the alternative {self.alternative!r}"
@@ -310,7 +225,7 @@ class Registration(Part):
     exploratory: str = ""
     other: str = ""
     correction: Literal["holm", "benjamini-hochberg", "max-t", "none"] = "holm"
-    pilot: Annotated[int, Field(ge=0, strict=True)] = 0
+    pilot: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
     blind: bool | tuple[str, ...] = False
 
     @field_validator("authors", mode="before")

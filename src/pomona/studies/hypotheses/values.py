@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from pomona.studies.results import Results
 
 Floats = NDArray[np.float64]
 Probes = Sequence[Sequence[Probe]]
+# Measures that are shares, and the units of others.
+SHARES = frozenset(["accuracy", "class-accuracy", "density", "effective-density", "changed-density"])
+UNITS = {"loss": "nats", "weight-stability": "SDs of the layer", "moving-stability": "SDs of the layer"}
+_NEAR = 1e-9  # places that differ by roundings only are one
 
 
 class Unknown(Exception):
@@ -50,11 +55,9 @@ def unit_of(of: Estimand) -> str:
     """The unit of the number: shares are shown in percent, their differences in points."""
     if of.below is not None:
         return "levels" if of.match == "level" else "doublings of density"
-    unit = {
-        "loss": "nats",
-        "mask-distance": "distance / chance" if of.corrected else "distance",
-        "weight-stability": "SDs of the layer",
-    }.get(of.measure, "share" if ":" not in of.measure else "")
+    unit = "share" if of.measure in SHARES else UNITS.get(of.measure, "")
+    if of.measure == "mask-distance":
+        unit = "distance / chance" if of.corrected else "distance"
     if of.slope is not None:
         return f"{unit} per level" if of.match == "level" else f"{unit} per doubling of density"
     return unit
@@ -83,65 +86,101 @@ def _over(
     of: Estimand,
 ) -> float:
     """A value, area, slope or crossing along places: log2 density, or level."""
-    there = [i for i, place in enumerate(places) if place is not None and math.isfinite(place)]
-    x = np.array([places[i] for i in there], dtype=np.float64)
+    lineage = _Lineage(places, values, points, results, of)
     if of.value is not None:
         goal = math.log2(of.value)
-        return float(np.interp(goal, *_line(x, values, there, (goal, goal), points, results, of)))
+        return float(np.interp(goal, *lineage.line((goal, goal))))
     if of.area is not None:
-        ends = _ends(of.area, of)
-        line_x, line_y = _line(x, values, there, ends, points, results, of)
-        inner = (line_x > ends[0]) & (line_x < ends[1])
-        grid = np.concatenate([[ends[0]], line_x[inner], [ends[1]]])
-        return float(np.trapezoid(np.interp(grid, line_x, line_y), grid) / (ends[1] - ends[0]))
+        low, high = _ends(of.area, of)
+        x, y = lineage.line((low, high))
+        grid = np.concatenate([[low], x[(x > low) & (x < high)], [high]])
+        return float(np.trapezoid(np.interp(grid, x, y), grid) / (high - low))
     if of.below is not None:
-        return _crossing(x, [values[i] for i in there], [points[i] for i in there], results, of)
-    return _slope(x, values, there, points, results, of)
+        return lineage.crossing(of.below)
+    return lineage.slope()
 
 
-def _line(
-    x: Floats,
-    values: Sequence[float | None],
-    there: Sequence[int],
-    ends: tuple[float, float],
-    points: Sequence[Point],
-    results: Results,
-    of: Estimand,
-) -> tuple[Floats, Floats]:
-    """The line through the values between two ends, and one place beyond each. Increasing in x.
+@dataclass(frozen=True)
+class _Lineage:
+    """The levels of one lineage: where each lies, and its value. What is missing is never bridged."""
 
-    Raises:
-        Unknown: The places do not reach the ends, or a value that the line needs is missing.
-    """
-    tolerance = 1e-9
-    if not len(x) or x.min() > ends[0] + tolerance or x.max() < ends[1] - tolerance:
-        missing = [point for i, point in enumerate(points) if i not in there]
-        if missing:
-            _known(None, results, missing[0], of)
-        raise Unknown(_out_of_range(x, of))
-    low = x[x <= ends[0] + tolerance].max()
-    high = x[x >= ends[1] - tolerance].min()
-    needed = [i for i in range(len(x)) if low <= x[i] <= high]
-    y = np.array([_known(values[there[i]], results, points[there[i]], of) for i in needed])
-    # Levels of equal density, where nothing more could be pruned, count as one place.
-    line_x = np.unique(x[needed])
-    line_y = np.array([y[x[needed] == place].mean() for place in line_x])
-    return line_x, line_y
+    places: Sequence[float | None]
+    values: Sequence[float | None]
+    points: Sequence[Point]
+    results: Results
+    of: Estimand
 
+    def at(self, i: int) -> tuple[float, float]:
+        """Place and value of a level.
 
-def _crossing(
-    x: Floats, values: Sequence[float | None], points: Sequence[Point], results: Results, of: Estimand
-) -> float:
-    """Where the line first falls below a value, from the dense end on; the last place where it never does."""
-    assert of.below is not None
-    y = [_known(value, results, point, of) for value, point in zip(values, points, strict=True)]
-    if not y or y[0] < of.below:
-        raise Unknown(f"{of.measure} is below {of.below:g} from the start")
-    for i in range(1, len(y)):
-        if y[i] < of.below:
-            share = (y[i - 1] - of.below) / (y[i - 1] - y[i])
-            return float(x[i - 1] + share * (x[i] - x[i - 1]))
-    return float(x[-1])
+        Raises:
+            Unknown: One of them is missing; says why.
+        """
+        place = self.places[i]
+        if place is None or not math.isfinite(place):
+            _known(None, self.results, self.points[i], self.of, self.of.along)
+        assert place is not None
+        return place, _known(self.values[i], self.results, self.points[i], self.of)
+
+    def line(self, ends: tuple[float, float]) -> tuple[Floats, Floats]:
+        """The line through the values between two ends, and one place beyond each. Increasing in x.
+
+        Raises:
+            Unknown: The places do not reach the ends, or something that the line needs is missing.
+        """
+        first, last = self._reach(ends)
+        found = [self.at(i) for i in range(first, last + 1)]
+        x, y = np.array([place for place, _ in found]), np.array([value for _, value in found])
+        # Levels of equal density, where nothing more could be pruned, count as one place.
+        line_x = np.unique(x)
+        return line_x, np.array([y[x == place].mean() for place in line_x])
+
+    def _reach(self, ends: tuple[float, float]) -> tuple[int, int]:
+        """The levels that enclose two ends: the last before the first end, the first after the second."""
+        known = [(i, place) for i, place in enumerate(self.places) if place is not None]
+        low = [i for i, place in known if place <= ends[0] + _NEAR]
+        high = [i for i, place in known if place >= ends[1] - _NEAR]
+        if not low or not high:
+            missing = [i for i, place in enumerate(self.places) if place is None]
+            if missing:
+                self.at(missing[0])
+            raise Unknown(_out_of_range([place for _, place in known], self.of))
+        # Density falls from level to level, the level itself rises.
+        sparse, dense = (min(low), max(high)) if self.of.match != "level" else (max(low), min(high))
+        inside = [i for i, place in known if ends[0] - _NEAR <= place <= ends[1] + _NEAR]
+        return min([sparse, dense, *inside]), max([sparse, dense, *inside])
+
+    def crossing(self, below: float) -> float:
+        """Where the line first falls below a value, from the dense end on; its end where it never does."""
+        before = self.at(0)
+        if before[1] < below:
+            raise Unknown(f"{self.of.measure} is below {below:g} from the start")
+        for i in range(1, len(self.points)):
+            place, value = self.at(i)
+            if value < below:
+                return before[0] + (before[1] - below) / (before[1] - value) * (place - before[0])
+            before = place, value
+        return before[0]
+
+    def slope(self) -> float:
+        """Least squares over the levels between the ends, which it has to reach; or over all pruned ones."""
+        if isinstance(self.of.slope, tuple):
+            low, high = _ends(self.of.slope, self.of)
+            first, last = self._reach((low, high))
+            inside = [
+                i
+                for i, place in enumerate(self.places[first : last + 1], first)
+                if place is None or low - _NEAR <= place <= high + _NEAR
+            ]
+        else:
+            inside = [i for i, point in enumerate(self.points) if point.level > 0]
+        found = [self.at(i) for i in inside]
+        x, y = np.array([place for place, _ in found]), np.array([value for _, value in found])
+        distinct = len(np.unique(x))
+        if distinct < 2:
+            raise Unknown(f"a slope needs two places, got {distinct}")
+        centred = x - x.mean()
+        return float(centred @ y / (centred @ centred))
 
 
 def never_below(results: Results, points: Sequence[Point], of: Estimand) -> bool:
@@ -150,27 +189,6 @@ def never_below(results: Results, points: Sequence[Point], of: Estimand) -> bool
         return False
     values = [_value(results, point, of, ()) for point in points]
     return all(value is not None and value >= of.below for value in values)
-
-
-def _slope(
-    x: Floats,
-    values: Sequence[float | None],
-    there: Sequence[int],
-    points: Sequence[Point],
-    results: Results,
-    of: Estimand,
-) -> float:
-    low, high = _ends(of.slope, of) if isinstance(of.slope, tuple) else (-math.inf, math.inf)
-    chosen = [
-        i
-        for i, place in enumerate(x)
-        if low - 1e-9 <= place <= high + 1e-9 and (of.slope != "all" or points[there[i]].level > 0)
-    ]
-    y = np.array([_known(values[there[i]], results, points[there[i]], of) for i in chosen])
-    centred = x[chosen] - x[chosen].mean() if chosen else x[:0]
-    if len(np.unique(centred)) < 2:
-        raise Unknown(f"a slope needs two places, got {len(np.unique(centred))}")
-    return float(centred @ y / (centred @ centred))
 
 
 def _ends(given: tuple[float, float], of: Estimand) -> tuple[float, float]:
@@ -234,22 +252,25 @@ def _of(results: Results, point: Point, quantity: str, probe: str) -> float | No
     return results.measured(point.probes[probe]).get((quantity, "", -1))
 
 
-def _known(value: float | None, results: Results, point: Point, of: Estimand) -> float:
+def _known(
+    value: float | None, results: Results, point: Point, of: Estimand, measure: str | None = None
+) -> float:
     if value is not None and math.isfinite(value):
         return value
     lost = results.lost_states.get(point.state.key)
     if lost is not None:
         raise Unknown(f"level {point.level}: {lost.kind}: {lost.reason}")
-    where = f" of {of.layer}" if of.layer else ""
-    raise Unknown(f"level {point.level}: no {of.measure}{where} was measured")
+    where = f" of {of.layer}" if of.layer and measure is None else ""
+    raise Unknown(f"level {point.level}: no {measure or of.measure}{where} was measured")
 
 
-def _out_of_range(x: Floats, of: Estimand) -> str:
-    wanted = of.value if of.value is not None else of.area
-    if not len(x):
+def _out_of_range(places: Sequence[float], of: Estimand) -> str:
+    wanted = next(w for w in (of.value, of.area, of.slope) if w is not None)
+    if not places:
         return f"no {of.along} is known"
-    low, high = (x.min(), x.max()) if of.match == "level" else (2 ** x.min(), 2 ** x.max())
-    asked = f"{wanted:g}" if isinstance(wanted, (int, float)) else " to ".join(f"{w:g}" for w in wanted or ())
+    low, high = min(places), max(places)
+    low, high = (low, high) if of.match == "level" else (2**low, 2**high)
+    asked = f"{wanted:g}" if isinstance(wanted, (int, float)) else " to ".join(f"{w:g}" for w in wanted)
     return f"its levels have {of.along} {high:.3g} to {low:.3g}, and {asked} is asked for"
 
 

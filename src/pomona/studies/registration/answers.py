@@ -8,7 +8,7 @@ from typing import Any
 from pomona.core.streams import STREAMS
 from pomona.stats.result import number
 from pomona.studies.design.designs import SAID
-from pomona.studies.hypotheses.spec import TESTS, Estimand, Hypothesis
+from pomona.studies.hypotheses.spec import TESTS, Contrast, Estimand, Hypothesis
 from pomona.studies.hypotheses.values import unit_of
 from pomona.studies.registration.obstacles import families
 from pomona.studies.study import Study
@@ -33,6 +33,7 @@ SECTIONS = {
     "exploratory": ("What is exploratory", "AsPredicted 8; OSF: exploratory analysis"),
     "other": ("Anything else", "AsPredicted 8; OSF: other"),
 }
+_ALPHA = 0.05  # unless a hypothesis says another
 _RELATION = {"greater": ("at most", "above"), "less": ("at least", "below"), "two-sided": ("", "other than")}
 
 
@@ -56,8 +57,9 @@ def derived(study: Study, data: Mapping[str, int]) -> dict[str, list[str]]:
 
     Args:
         study: The study that is registered.
-        data: ``results`` that the hypotheses speak of, ``held`` of them in the store, and the ``states`` that
-            these are read from with how many were ``trained`` or had ``failed``.
+        data: ``results`` that the hypotheses speak of, ``held`` of them in the store, ``seen`` of which the
+            state was measured in another way, and the ``states`` that these are read from with how many were
+            ``trained`` or had ``failed``.
     """
     hypotheses = study.spec.hypotheses
     return {
@@ -75,16 +77,24 @@ def derived(study: Study, data: Mapping[str, int]) -> dict[str, list[str]]:
             "of them are there."
         ],
         "randomisation": _randomisation(study),
-        "inference": [
-            "Supported: the p of the test, corrected within its family, is at most alpha. Refuted: the "
-            "opposite is shown at the same level. Equivalent: the difference lies within its margin. "
-            "Else inconclusive; not answerable where all arms are at chance.",
-            "Intervals are two-sided, whatever the direction of the test.",
-        ],
+        "inference": _inference(study),
         "exploratory": [
             "Whatever is no hypothesis of this registration: estimates and intervals, without p and verdict."
         ],
     }
+
+
+def warnings(hypothesis: Hypothesis) -> list[str]:
+    """What a claim does not say although it may look as if it did."""
+    contrast, of = hypothesis.contrast, hypothesis.of
+    if contrast is None or of is None or of.measure != "mask-distance" or contrast.number is None:
+        return []
+    if hypothesis.alternative == "less" or contrast.number >= 1:
+        return []  # below a distance, or beside that of independent masks: noise does not make that true
+    return [
+        f"a distance that is larger than {contrast.number:g} says nothing: masks of one method differ by "
+        "noise; write 'value: floor'"
+    ]
 
 
 def outcome(hypothesis: Hypothesis) -> str:
@@ -141,6 +151,11 @@ def _data(data: Mapping[str, int]) -> list[str]:
     if data["trained"]:
         said = f"{data['trained']} of the {data['states']} states that these are read from were there already"
         lines.append(f"{said}.")
+    if data["seen"]:
+        lines.append(
+            f"Of the states of {data['seen']} results that were not there something else had been measured, "
+            "as another part of the data or another measure: what they will be may be known."
+        )
     if data["failed"]:
         lines.append(f"{data['failed']} of these states had been tried and had failed.")
     return lines
@@ -182,12 +197,17 @@ def _tested(hypothesis: Hypothesis) -> tuple[str, str]:
         ((factor, (first, second)),) = contrast.across.items()
         what = f"{what} at {factor} {scalar_text(first)} less {what} at {scalar_text(second)}"
     centre = "median" if hypothesis.test_name in ("wilcoxon", "sign") else "mean"
-    value = contrast.value
-    return f"the {centre} of {what}", "0" if value is None else _shown_value(value, _unit(hypothesis))
+    return f"the {centre} of {what}", "0" if contrast.value is None else _held_against(hypothesis, contrast)
 
 
 def _unit(hypothesis: Hypothesis) -> str:
     return unit_of(hypothesis.of) if hypothesis.of is not None else ""
+
+
+def _held_against(hypothesis: Hypothesis, contrast: Contrast) -> str:
+    if contrast.number is None:
+        return "the noise floor of the same replicate"
+    return _shown_value(contrast.number, _unit(hypothesis))
 
 
 def _shown_value(value: float, unit: str) -> str:
@@ -204,7 +224,7 @@ def _conditions(hypothesis: Hypothesis) -> str:
     if contrast.b is not None:
         parts.append(f"b: {arm(contrast.b)}")
     if contrast.value is not None:
-        parts.append(f"held against {_shown_value(contrast.value, _unit(hypothesis))}")
+        parts.append(f"held against {_held_against(hypothesis, contrast)}")
     parts += [
         f"{factor} {scalar_text(first)} less {factor} {scalar_text(second)}"
         for factor, (first, second) in contrast.across.items()
@@ -235,6 +255,27 @@ def _families(study: Study) -> list[str]:
         f"Family {name}: {len(own)} test{'s' if len(own) > 1 else ''}, {how}"
         for name, own in families(study.spec.hypotheses).items()
     ]
+
+
+def _inference(study: Study) -> list[str]:
+    """The rule of the verdicts, and how often one of them is wrong."""
+    hypotheses = study.spec.hypotheses
+    lines = [
+        "Supported: the p of the test, corrected within its family, is at most alpha. Refuted: the "
+        "opposite is shown at the same level. Equivalent: the difference lies within its margin. "
+        "Else inconclusive; not answerable where all arms are at chance.",
+        "Refuted and, of a claim with a margin, equivalent are second looks at alpha each: where there is no "
+        "difference, 'supported or refuted' of a claim with a direction comes up in up to 2 alpha.",
+    ]
+    others = [f"{one.alpha:g} of {i}" for i, one in enumerate(hypotheses, 1) if one.alpha != _ALPHA]
+    lines.append(f"Alpha is {', '.join([*others, 'else .05'] if others else ['.05'])}.")
+    count = len(families(hypotheses))
+    if count > 1:
+        lines.append(
+            f"There are {count} families, each corrected by itself: what is wrongly supported in any of them "
+            f"adds up to {count} alpha."
+        )
+    return [*lines, "Intervals are two-sided, whatever the direction of the test."]
 
 
 def _sample(study: Study) -> str:

@@ -7,7 +7,8 @@ import getpass
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +20,15 @@ from pomona.studies.blinding.blind import CANNOT_HIDE, UNBLINDED, Blind
 from pomona.studies.design.designs import Design
 from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import Cell, keys
-from pomona.studies.registration.answers import derived, written
+from pomona.studies.registration.answers import derived, warnings, written
 from pomona.studies.registration.matching import differences, keys_digest, results_by_side, results_of
 from pomona.studies.registration.registered import FORMAT, Registered, canonical, digest_of
+from pomona.studies.registration.repeated import repeated
 from pomona.studies.study import Study
+
+# Probes of masks alone: they tell nothing of what a network computes.
+_OF_MASKS = ("mask-distance", "mask-structure", "effective-density")
+_TAKEN = "SELECT probe, state, name FROM probe_states JOIN probes ON key = probe"
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,9 @@ def freeze(population: Population, store: Store, around: Circumstances) -> dict[
     every = [cell for own in around.cells for cell in own]
     there = _there(store, keys(every))
     found = zip(around.designs, around.cells, strict=True)
-    frozen = [_hypothesis(planned, own, there.done) for planned, own in found]
-    data = _data(every, there)
+    frozen = [_hypothesis(planned, own, there, population) for planned, own in found]
+    seen = set().union(*(_seen(own, there) for own in around.cells))
+    data = {**_data(every, there), "seen": len(seen)}
     return {
         "format": FORMAT,
         "study": study.name,
@@ -99,12 +106,14 @@ def binding(body: Mapping[str, Any]) -> str:
     return digest_of(to_json([hypotheses, body["answers"]["written"], asked, factors]))
 
 
-def _hypothesis(planned: Design, found: Sequence[Cell], done: frozenset[str]) -> dict[str, Any]:
+def _hypothesis(
+    planned: Design, found: Sequence[Cell], there: _There, population: Population
+) -> dict[str, Any]:
     """What is frozen of one hypothesis."""
     hypothesis = planned.hypothesis
     text = canonical(hypothesis)
     results = {key for cell in found for key in results_of(cell)}
-    held = {key for key in results if key in done}
+    held, seen = results & there.done, _seen(found, there)
     return {
         "number": planned.number,
         "text": text,
@@ -115,9 +124,30 @@ def _hypothesis(planned: Design, found: Sequence[Cell], done: frozenset[str]) ->
         "cells": results_by_side(found),
         "results": len(results),
         "held": len(held),
-        "held_replicates": sorted({cell.replicate for cell in found if held & set(results_of(cell))}),
+        "held_replicates": _replicates(found, held),
+        "seen": len(seen),
+        "seen_replicates": _replicates(found, seen),
+        "speaks_for": [one.text for one in repeated(population, found)],
+        "warnings": warnings(hypothesis),
         **_planned(planned),
     }
+
+
+def _replicates(found: Sequence[Cell], results: AbstractSet[str]) -> list[int]:
+    """The replicates that some results are of."""
+    return sorted({cell.replicate for cell in found if results & set(results_of(cell))})
+
+
+def _seen(found: Sequence[Cell], there: _There) -> set[str]:
+    """Results that are not there, but of whose states something else was measured."""
+    own = {key for cell in found for key in results_of(cell)}
+    states = {
+        key: point.state.key
+        for cell in found
+        for point, read in zip(cell.points, cell.probes, strict=True)
+        for key in results_of(replace(cell, points=(point,), probes=(read,)))
+    }
+    return {key for key in own - there.done if there.measured.get(states[key], frozenset()) - own}
 
 
 def _planned(planned: Design) -> dict[str, Any]:
@@ -141,10 +171,17 @@ def _planned(planned: Design) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _There:
-    """What a store knows of the states and probes of some cells, by key."""
+    """What a store knows of the states and probes of some cells, by key.
+
+    Args:
+        done: Finished, now or ever.
+        failed: Tried without success.
+        measured: By state the probes that were taken of it, without those of masks and densities alone.
+    """
 
     done: frozenset[str]
     failed: frozenset[str]
+    measured: Mapping[str, AbstractSet[str]]
 
 
 def _there(store: Store, wanted: frozenset[str]) -> _There:
@@ -153,7 +190,12 @@ def _there(store: Store, wanted: frozenset[str]) -> _There:
     sealed = store.ledger.rows("SELECT subject FROM chain WHERE kind IN ('state', 'probe', 'adopted')")
     done = {key for table in tables for key, status in table.items() if status == "done"}
     failed = {key for table in tables for key, status in table.items() if status == "failed"}
-    return _There(wanted & (done | {row["subject"] for row in sealed}), wanted & failed)
+    done |= {row["subject"] for row in sealed}
+    measured: dict[str, set[str]] = {}
+    for row in store.ledger.rows(_TAKEN):
+        if row["probe"] in done and row["name"] not in _OF_MASKS:
+            measured.setdefault(row["state"], set()).add(row["probe"])
+    return _There(wanted & done, wanted & failed, measured)
 
 
 def _data(every: Sequence[Cell], there: _There) -> dict[str, int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pomona.graph.nodes import to_json
 from pomona.studies.expand import Population
-from pomona.studies.hypotheses.cells import Cell, cells, keys, pilot_cells
+from pomona.studies.hypotheses.cells import Cell, cells, pilot_cells
 from pomona.studies.hypotheses.spec import Hypothesis
-from pomona.studies.registration.registered import Registered, digest_of, hypothesis_digest
+from pomona.studies.registration.registered import Registered, canonical, digest_of, hypothesis_digest
 from pomona.studies.study import Study
 from pomona.studies.yamltext import load_yaml, scalar_text
 
@@ -17,6 +17,8 @@ from pomona.studies.yamltext import load_yaml, scalar_text
 _SHORT = 12
 _SHOWN_CHARACTERS = 60
 _NOTHING = object()
+# What makes two hypotheses the same question; claim, family, level and expectation may be worded anew.
+_ASKED = ("contrast", "model", "of", "test", "margin", "exclude")
 
 
 def why_exploratory(
@@ -24,62 +26,106 @@ def why_exploratory(
 ) -> tuple[str, ...]:
     """Why a hypothesis gets no verdict; empty where it is as registered, before its data.
 
-    Of several registrations the first that fits counts. More replicates than registered do no harm.
+    More replicates than registered do no harm.
 
     Args:
         registered: The registrations of its study, oldest first.
         hypothesis: One of the study as it is now.
         population: The graph of the study as it is now.
     """
-    same = list(_of_this_text(registered, hypothesis))
-    if not same:
-        return (_changed(registered, hypothesis, population.study),)
-    pilot = population.study.spec.registration.pilot
-    for one, frozen in same:
-        if keys_digest(cells_in(population, hypothesis, one.replicates)) == frozen["keys"]:
-            if pilot > one.body["pilot"]:
-                return (f"the pilot has {pilot} replicates, registered were {one.body['pilot']}",)
-            held, count = frozen["held"], frozen["results"]
-            return (
-                (f"{held} of its {count} results were in the store when it was registered",) if held else ()
-            )
-    one, frozen = same[-1]
-    spec = population.study.spec
+    found = deciding(registered, hypothesis, population)
+    if found is None:
+        same = [frozen for _, frozen in _of_this_text(registered, hypothesis)]
+        if not same:
+            return (_changed(registered, hypothesis, population.study),)
+        return (_others(same[-1], cells_in(population, hypothesis, registered[-1].replicates)),)
+    one, frozen = found
+    if frozen["digest"] != hypothesis_digest(hypothesis):
+        return (_said(_changes(frozen["text"], hypothesis)),)
+    spec, pilot = population.study.spec, population.study.spec.registration.pilot
     if spec.replicates < one.body["replicates"]:
         return (
             f"the study has {spec.replicates} replicates, registered were {one.body['replicates']}: the "
             "number was fixed, so nothing is tested before",
         )
-    return (_others(frozen, cells_in(population, hypothesis, one.replicates)),)
+    own = cells_in(population, hypothesis, one.replicates)
+    if keys_digest(own) != frozen["keys"]:
+        return (_others(frozen, own),)
+    if pilot > one.body["pilot"]:
+        return (f"the pilot has {pilot} replicates, registered were {one.body['pilot']}",)
+    return tuple(_known_before(frozen))
+
+
+def deciding(
+    registered: Sequence[Registered], hypothesis: Hypothesis, population: Population
+) -> tuple[Registered, Mapping[str, Any]] | None:
+    """The registration that counts for a hypothesis, and what it froze of it; None where there is none.
+
+    One counts among all that ask the same of some of the same states, in whatever words: the last that was
+    made before any of its results was known, else the first. So a claim cannot be registered with several
+    numbers of replicates, or in several wordings, of which one is taken when the results are there.
+    """
+    concerned = [
+        (one, frozen)
+        for one, frozen in _asking_this(registered, hypothesis)
+        if _overlap(frozen, cells_in(population, hypothesis, one.replicates))
+    ]
+    before = [(one, frozen) for one, frozen in concerned if not list(_known_before(frozen))]
+    return before[-1] if before else concerned[0] if concerned else None
 
 
 def found_in(
     registered: Sequence[Registered], hypothesis: Hypothesis, population: Population | None = None
 ) -> tuple[Registered, Mapping[str, Any]] | None:
-    """The first registration of a hypothesis, and what it froze of it; with a population, of these cells."""
-    return next(_fitting(registered, hypothesis, population), None)
+    """The registration of a hypothesis, and what it froze of it; with a population the one that counts."""
+    if population is not None:
+        return deciding(registered, hypothesis, population)
+    return next(_of_this_text(registered, hypothesis), None)
 
 
 def family_of(
     registered: Sequence[Registered], hypothesis: Hypothesis, population: Population
 ) -> tuple[str, list[Hypothesis]]:
-    """The correction of a registered hypothesis, and the registered family that it is corrected with.
+    """The correction of a registered hypothesis, and the family that it is corrected with.
 
-    Of several registrations that fit it is the largest family: claims that are registered one after the
-    other are no less a family for it.
+    The family is all that was ever registered for the study under its name before its data: claims that are
+    registered one after the other, or dropped, are no less a family for it. What is asked twice in other
+    words counts once.
 
     Returns:
-        The correction; the family with the hypothesis itself, in the order of the registration. Without a
+        The correction; the family with the hypothesis itself, in the order of the registrations. Without a
         registration: no correction, and the hypothesis alone.
     """
-    families = [
-        (one.body["correction"], [o["text"] for o in one.hypotheses if o["family"] == frozen["family"]])
-        for one, frozen in _fitting(registered, hypothesis, population)
-    ]
-    if not families:
+    found = deciding(registered, hypothesis, population)
+    if found is None:
         return "none", [hypothesis]
-    correction, members = max(families, key=lambda family: len(family[1]))
-    return correction, [Hypothesis.model_validate(text) for text in members]
+    one, frozen = found
+    members: dict[str, Hypothesis] = {}
+    for other in registered:
+        for member in other.hypotheses:
+            if member["family"] == frozen["family"] and not list(_known_before(member)):
+                members[asked_digest(member["text"])] = Hypothesis.model_validate(member["text"])
+    members[asked_digest(canonical(hypothesis))] = hypothesis
+    return one.body["correction"], list(members.values())
+
+
+def dropped(registered: Sequence[Registered], study: Study) -> list[str]:
+    """Claims that were registered before their data and that the study no longer asks, in any words."""
+    still = {asked_digest(canonical(hypothesis)) for hypothesis in study.spec.hypotheses}
+    gone = {
+        asked_digest(member["text"]): member["text"]["claim"]
+        for one in registered
+        for member in one.hypotheses
+        if not list(_known_before(member))
+    }
+    return [claim for asked, claim in gone.items() if asked not in still]
+
+
+def earlier_attempts(registered: Sequence[Registered], hypothesis: Hypothesis, population: Population) -> int:
+    """How many registrations asked the same of other states, or of other replicates."""
+    found = deciding(registered, hypothesis, population)
+    same = [frozen for _, frozen in _asking_this(registered, hypothesis)]
+    return len({frozen["keys"] for frozen in same} - ({found[1]["keys"]} if found else set()))
 
 
 def registered_replicates(
@@ -103,8 +149,19 @@ def cells_in(population: Population, hypothesis: Hypothesis, replicates: range) 
 
 
 def keys_digest(found: Sequence[Cell]) -> str:
-    """SHA-256 over the keys of cells, whatever their order."""
-    return digest_of("\n".join(sorted(keys(found))))
+    """SHA-256 over the keys of cells: which side and replicate reads which, level by level.
+
+    Labels are no part of it: they are names, and what they stand for is in the keys.
+    """
+    lines = sorted(
+        f"{cell.side} {cell.replicate} "
+        + " ".join(
+            "/".join([point.state.key, point.masked.key, *(probe.key for probe in read)])
+            for point, read in zip(cell.points, cell.probes, strict=True)
+        )
+        for cell in found
+    )
+    return digest_of("\n".join(lines))
 
 
 def results_of(cell: Cell) -> list[str]:
@@ -125,16 +182,32 @@ def results_by_side(found: Sequence[Cell]) -> dict[str, dict[str, str]]:
     return {side: {r: " ".join(sorted(own)) for r, own in by.items()} for side, by in each.items()}
 
 
-def _fitting(
-    registered: Sequence[Registered], hypothesis: Hypothesis, population: Population | None
+def asked_digest(text: Mapping[str, Any]) -> str:
+    """SHA-256 of what a hypothesis asks, whatever its words."""
+    return digest_of(to_json({key: text[key] for key in _ASKED if key in text}))
+
+
+def _asking_this(
+    registered: Sequence[Registered], hypothesis: Hypothesis
 ) -> Iterator[tuple[Registered, Mapping[str, Any]]]:
-    """Registrations of this text; with a population, those of its cells."""
-    for one, frozen in _of_this_text(registered, hypothesis):
-        if population is not None:
-            own = cells_in(population, hypothesis, one.replicates)
-            if keys_digest(own) != frozen["keys"]:
-                continue
-        yield one, frozen
+    now = asked_digest(canonical(hypothesis))
+    for one in registered:
+        yield from ((one, frozen) for frozen in one.hypotheses if asked_digest(frozen["text"]) == now)
+
+
+def _overlap(frozen: Mapping[str, Any], now: Sequence[Cell]) -> bool:
+    """Whether any of the registered results is among the present ones."""
+    before = {key for by in frozen["cells"].values() for text in by.values() for key in text.split()}
+    return any(key[:_SHORT] in before for cell in now for key in results_of(cell))
+
+
+def _known_before(frozen: Mapping[str, Any]) -> Iterator[str]:
+    """What was known of the results of a hypothesis when it was registered."""
+    held, count, seen = frozen["held"], frozen["results"], frozen.get("seen", 0)
+    if held:
+        yield f"{held} of its {count} results were in the store when it was registered"
+    elif seen:
+        yield f"{seen} of its states had been measured in another way when it was registered"
 
 
 def _of_this_text(
@@ -150,8 +223,11 @@ def _changed(registered: Sequence[Registered], hypothesis: Hypothesis, study: St
     before = _predecessor(registered, hypothesis, study)
     if before is None:
         return "not registered"
-    parts = [f"{path} ({change})" for path, change in _changes(before, hypothesis)]
-    return f"changed after registration: {'; '.join(parts)}"
+    return _said(_changes(before, hypothesis))
+
+
+def _said(changes: Iterable[tuple[str, str]]) -> str:
+    return "changed after registration: " + "; ".join(f"{path} ({change})" for path, change in changes)
 
 
 def _changes(before: Mapping[str, Any], hypothesis: Hypothesis) -> Iterator[tuple[str, str]]:
@@ -186,17 +262,19 @@ def _predecessor(
 def _others(frozen: Mapping[str, Any], now: Sequence[Cell]) -> str:
     """How many of the registered results are others now, and whose."""
     present = results_by_side(now)
-    apart: Counter[str] = Counter()
+    sides: list[str] = []
+    gone: set[str] = set()
     for side, by in frozen["cells"].items():
-        for replicate, text in by.items():
-            gone = set(text.split()) - set(present.get(side, {}).get(replicate, "").split())
-            apart[side] += len(gone)
-    sides = [side for side, count in apart.items() if count]
-    count = sum(apart.values())
-    whose = f", of {' and '.join(sides)}" if sides else "; there are more now"
-    return (
-        f"the states it speaks of are others than registered ({count} of {frozen['results']} differ{whose})"
-    )
+        own = {key for r, text in by.items() for key in set(text.split()) - _shorts(present, side, r)}
+        gone |= own
+        sides += [side] if own else []
+    whose = f", of {' and '.join(sides)}" if sides else "; which arm reads which, or how many, is another"
+    differ = f"{len(gone)} of {frozen['results']} differ{whose}"
+    return f"the states it speaks of are others than registered ({differ})"
+
+
+def _shorts(present: Mapping[str, Mapping[str, str]], side: str, replicate: str) -> set[str]:
+    return set(present.get(side, {}).get(replicate, "").split())
 
 
 def _differing(place: tuple[str, ...], before: Any, now: Any) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pomona.studies.design.designs import design, refusals
 from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import FLOOR, ORDER, cells, pilot_cells
 from pomona.studies.hypotheses.spec import Hypothesis
+from pomona.studies.registration.repeated import unreplicated
 from pomona.studies.study import Study
 from pomona.studies.yamltext import scalar_text
 
@@ -49,6 +50,8 @@ def obstacles(study: Study, population: Population) -> Iterator[str]:
         )
     else:
         yield from _unreachable(study, population)
+        for index, why in unreplicated(population):
+            yield f"{where(('hypotheses', index))}: {why}"
     if spec.registration.correction == "max-t":
         yield from _not_for_max_t(study)
     yield from _unspoken(study, population)

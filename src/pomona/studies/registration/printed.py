@@ -53,11 +53,21 @@ def can_show(frozen: Mapping[str, Any], correction: str) -> str:
     return "; ".join(parts)
 
 
+def remarks(frozen: Mapping[str, Any]) -> list[str]:
+    """What has to be known of a hypothesis: seeds that an arm speaks for, and what it does not say."""
+    # Registrations of before these were kept have none.
+    return [*frozen.get("speaks_for", ()), *(f"warning: {text}" for text in frozen.get("warnings", ()))]
+
+
 def data_line(data: Mapping[str, int], now: bool = True) -> str:
     """What the store holds, or held at the registration, on one line."""
+    # Registrations of before this was counted have none.
+    seen = data.get("seen", 0)
     if not data["held"]:
         verb = "is" if now else "was"
-        return f"no data yet: none of the {data['results']} results they speak of {verb} in the store"
+        none = f"none of the {data['results']} results they speak of {verb} in the store"
+        known = f", but the states of {seen} were measured in another way"
+        return f"{none}{known}" if seen else f"no data yet: {none}"
     verb = "are in the store already" if now else "were in the store"
     return f"{data['held']} of the {data['results']} results they speak of {verb}"
 
@@ -114,6 +124,10 @@ def _bound(body: Mapping[str, Any]) -> Iterator[str]:
         if frozen["held"]:
             held = ", ".join(map(str, frozen["held_replicates"]))
             yield f"   {frozen['held']} of these were in the store: replicates {held}"
+        if frozen.get("seen"):
+            seen = ", ".join(map(str, frozen["seen_replicates"]))
+            yield f"   the states of {frozen['seen']} were measured in another way: replicates {seen}"
+        yield from (f"   {said}" for said in remarks(frozen))
         yield f"   {can_show(frozen, body['correction'])}"
 
 
