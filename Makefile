@@ -12,8 +12,9 @@ PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/c
 demo: $(READY)
 	$(BIN)/pomona run iterative-pruning --preset quick
 
+# As many processes as there are cores, each with whole files, whose fixtures are made once.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: lint types imports doctest
 
