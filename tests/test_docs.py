@@ -93,7 +93,7 @@ factors:
   treatment: [rewind, finetune]
 steps:
   dense: {init: fc, on: d, train: full}
-  ticket: {from: dense, repeat: 12, prune: {method: $method, amount: 20%}, treat: $treatment, on: d, train: full}
+  ticket: {from: dense, repeat: 14, prune: {method: $method, amount: 20%}, treat: $treatment, on: d, train: full}
 measure: [accuracy, class-accuracy]
 """
 MASKS = """

@@ -169,6 +169,27 @@ def test_hypothesis_that_cannot_be_answered_is_refused_before_any_compute(hypoth
     assert said in faults(hypothesis)
 
 
+@pytest.mark.parametrize(
+    ("of", "low"),
+    [("value: 0.05", "0.05"), ("area: [50%, 5%]", "0.05"), ("slope: [1.0, 0.01]", "0.01")],
+)
+def test_density_that_no_level_comes_down_to_is_refused(of: str, low: str) -> None:
+    said = faults(
+        contrast(A_B + ", fix: {treatment: rewind}", f"{{measure: accuracy, match: density, {of}}}")
+    )
+    assert f"step 'ticket' ends at density 0.0625 after 4 levels, and {low} is asked for" in said
+
+
+def test_last_density_may_be_asked_for_and_others_where_nothing_says_how_far_they_go() -> None:
+    last = "{measure: accuracy, match: density, value: 0.0625}"
+    assert study_of(contrast(A_B + ", fix: {treatment: rewind}", last))
+    sparse = "{measure: accuracy, match: density, value: 0.01}"
+    linear = [
+        ("granularity: weight, scope: layer}", "granularity: weight, scope: layer, layers: [fc1.weight]}")
+    ]
+    assert study_of(contrast(A_B + ", fix: {treatment: rewind}", sparse), linear)
+
+
 def test_fault_says_where_it_is() -> None:
     assert "study line " in faults(contrast(A_B))
     assert "hypotheses.0.contrast" in faults(contrast(A_B))
@@ -231,8 +252,8 @@ def test_masks_are_held_against_their_noise_where_the_order_varies() -> None:
     ("written", "plain"),
     [
         ("value: 17%", "value: 0.17"),
-        ("area: [50%, 5%]", "area: [0.5, 0.05]"),
-        ("slope: [50%, 5%]", "slope: [0.5, 0.05]"),
+        ("area: [50%, 10%]", "area: [0.5, 0.1]"),
+        ("slope: [50%, 10%]", "slope: [0.5, 0.1]"),
     ],
 )
 def test_places_are_read_as_percent_too(written: str, plain: str) -> None:

@@ -23,6 +23,7 @@ from pomona.studies.schema import MEASURES
 if TYPE_CHECKING:
     from pomona.studies.study import Study
 
+_ROUNDED = 0.98
 # Of other layers than those that are pruned, or of none.
 _NO_LAYERS = (*EVALUATED, landscape.NAME)
 
@@ -36,6 +37,7 @@ def unreadable(study: Study, step: str, arm: Mapping[str, str], of: Estimand) ->
         arm: Its labels.
         of: What is read of it.
     """
+    yield from _too_sparse(study, step, arm, of)
     numbered = isinstance(of.class_, int)
     evaluated = of.measure in EVALUATED
     if of.layer is None and not numbered and not (evaluated and of.part == "validation"):
@@ -51,6 +53,29 @@ def unreadable(study: Study, step: str, arm: Mapping[str, str], of: Estimand) ->
         names = prunable_weights(model.name, model.options)
         if of.layer not in names:
             yield unknown(f"layer of {model.name}", of.layer, names)
+
+
+def _too_sparse(study: Study, step: str, arm: Mapping[str, str], of: Estimand) -> Iterator[str]:
+    """A density that the levels of a step never come down to, where one share of all layers says how far."""
+    ends = [of.value, *(of.area or ()), *(of.slope if isinstance(of.slope, tuple) else ())]
+    asked = min((end for end in ends if end is not None), default=None)
+    if of.match != "density" or asked is None:
+        return
+    try:
+        pruning = (found := study.resolver.step(step, arm)).pruning
+    except (ProblemsError, KeyError):  # a step at fault, or labels that the conditions leave out
+        return
+    if pruning is None or pruning.like is not None or pruning.method.layers != ("all",):
+        return
+    lowest = None
+    if isinstance(pruning.to, float):
+        lowest = pruning.to
+    elif isinstance(pruning.amount, float):
+        lowest = (1 - pruning.amount) ** found.repeat
+    # A count is rounded in each layer, which may leave a little less than the share.
+    if lowest is not None and asked < _ROUNDED * lowest:
+        many = f"{found.repeat} levels" if found.repeat > 1 else "its one level"
+        yield f"step {step!r} ends at density {lowest:.3g} after {many}, and {asked:g} is asked for"
 
 
 def _made_of(study: Study, step: str, arm: Mapping[str, str]) -> tuple[DataChoice | None, ModelChoice | None]:
