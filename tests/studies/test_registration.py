@@ -43,6 +43,7 @@ SECOND = """
     of: {measure: accuracy, match: level, value: 3}
     test: {permutation: greater}
 """
+NOTHING = dict.fromkeys(("held", "trained", "failed", "seen", "pilot", "pilot_held"), 0)
 ANSWERS = STUDY[STUDY.index("registration:") : STUDY.index("hypotheses:")]
 
 
@@ -116,7 +117,7 @@ def test_the_body_holds_what_was_asked_for_and_what_it_speaks_of(tmp_path: Path)
     }
     assert (first["smallest_p"], first["family"]) == (0, "primary")
     assert (second["smallest_p"], second["corrected_smallest_p"]) == (1 / 64, 2 / 64)
-    assert body["data"] == {"results": 24, "held": 0, "states": 24, "trained": 0, "failed": 0, "seen": 0}
+    assert body["data"] == {**NOTHING, "results": 24, "states": 24}
     documents = store.ledger.rows("SELECT digest FROM environments")
     assert [row["digest"] for row in documents] == [body["environment"]]
 
@@ -269,7 +270,7 @@ def test_states_that_were_measured_in_another_way_are_no_unknown(tmp_path: Path)
     # The other reads level 3, through which level 4 went: trained, and not looked at.
     assert (first["held"], first["seen"], first["seen_replicates"]) == (0, 4, [1, 4])
     assert (second["held"], second["seen"], second["seen_replicates"]) == (0, 0, [])
-    counted = {"results": 24, "held": 0, "states": 24, "trained": 8, "failed": 0, "seen": 4}
+    counted = {**NOTHING, "results": 24, "states": 24, "trained": 8, "seen": 4}
     assert found.body["data"] == counted
     said = "the states of 4 were measured in another way"
     assert said in data_line(found.body["data"])
@@ -334,7 +335,7 @@ def test_states_that_are_trained_or_failed_are_disclosed(tmp_path: Path) -> None
     study, store = study_of(), opened(tmp_path)
     fill(store, study, lambda p: None, wanted=lambda p: p.level == 2 and p.replicate == 0)
     body = register(study, store).body
-    assert body["data"] == {"results": 12, "held": 0, "states": 12, "trained": 0, "failed": 2, "seen": 0}
+    assert body["data"] == {**NOTHING, "results": 12, "states": 12, "failed": 2}
     assert body["answers"]["derived"]["data"] == [
         "No: none of the 12 results that the hypotheses speak of was in the store.",
         "2 of these states had been tried and had failed.",
@@ -707,3 +708,13 @@ def test_the_example_of_the_page_can_be_registered_and_reasons_are_worded_as_the
         "the pilot has 2 replicates, registered were 0",
     ):
         assert f"| {reason} |" in page
+
+
+def test_pilot_that_was_there_is_said_to_have_been_there(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    fill(store, study_of(), lambda point: 0.9, wanted=lambda point: point.replicate < 2)
+    pilot = register(study_of(changes=[("registration:", "registration:\n  pilot: 2")]), store)
+    assert pilot.body["data"]["pilot_held"] == pilot.body["data"]["pilot"] == 4
+    text = " ".join(printed(pilot).split())
+    assert "No: none of the 8 results that the hypotheses speak of was in the store." in text
+    assert "Yes, of the pilot: 4 of its 4 results were there." in text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pomona.report.hypotheses import parts_of
 from pomona.report.numbers import moment, plain, ranges
 from pomona.report.units import Unit, unit_of, unit_of_measure
-from pomona.stats.result import p_text
+from pomona.stats.result import number, p_text
 from pomona.studies.results import Results
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def registered_as(
 def _rows(judged: Judged, unit: Unit, asked: int, own: Registered | None) -> Iterator[Row]:
     if judged.result is not None:
         yield "Effect", _effect(judged, unit)
+    if (arms := _arms(judged)) is not None:
+        yield "Arms", arms
     if judged.p is not None:
         yield "p", _p(judged)
     yield "Replicates", _replicates(judged, asked)
@@ -156,6 +158,29 @@ def _effect(judged: Judged, unit: Unit) -> str:
         return f"{text}; {result.method}"
     method = "" if judged.hypothesis.test_name == "equivalence" else f"; {result.method}"
     return f"{text}{method}; margin ±{unit.written(margin)}"
+
+
+def _arms(judged: Judged) -> str | None:
+    """The mean of each arm, where that is a number of the measure; and the effect in SDs."""
+    contrast, observed, of = judged.hypothesis.contrast, judged.observed, judged.hypothesis.of
+    if contrast is None or observed is None or of is None or (means := observed.means) is None:
+        return None
+    parts = []
+    if not contrast.across and of.slope is None and of.below is None:
+        unit = unit_of_measure(of)
+        name = "b" if contrast.b is not None else "the floor" if contrast.value == "floor" else "the value"
+        shown = [
+            f"{which} {unit.place(_rounded(mean))}" for which, mean in zip(("a", name), means, strict=True)
+        ]
+        parts.append("means: " + ", ".join(shown))
+    if judged.dz is not None and judged.dz.estimate is not None:
+        ends = f" [{number(judged.dz.low)}, {number(judged.dz.high)}]"
+        parts.append(f"the effect is {number(judged.dz.estimate)}{ends} SD of the differences (d_z)")
+    return "; ".join(parts) or None
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def _p(judged: Judged) -> str:

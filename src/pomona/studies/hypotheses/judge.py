@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from pomona.stats.effects import cohen_dz
 from pomona.stats.result import Result
 from pomona.studies.hypotheses.edits import Edits, concerning, edits
 from pomona.studies.hypotheses.families import Member, corrected, said, smallest
@@ -54,6 +55,7 @@ class Judged:
         against_expectation: ``stronger``, ``weaker``, ``as expected`` or ``opposite``.
         observed: What was observed; None for a regression.
         notes: What else has to be said.
+        dz: The effect in standard deviations of the differences; None for a regression.
     """
 
     number: int
@@ -71,6 +73,7 @@ class Judged:
     against_expectation: str | None
     observed: Observed | None
     notes: tuple[str, ...]
+    dz: Result | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ def _of_contrast(empty: Judged, observed: Observed) -> _Found:
         result=found,
         against_expectation=against_expectation(hypothesis, found),
         notes=observed.notes + found.notes,
+        dz=cohen_dz(observed.differences, level=1 - hypothesis.alpha),
     )
     if reasons:
         return _Found(judged, waiting=bool(waiting))

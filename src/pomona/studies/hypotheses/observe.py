@@ -71,6 +71,12 @@ class Observed:
         return [row for row in self.rows if row.difference is not None]
 
     @property
+    def means(self) -> tuple[float, float] | None:
+        """The means of a and b over the complete replicates; None where there is none."""
+        rows = [(row.a, row.b) for row in self.complete if row.a is not None and row.b is not None]
+        return (sum(a for a, _ in rows) / len(rows), sum(b for _, b in rows) / len(rows)) if rows else None
+
+    @property
     def differences(self) -> NDArray[np.float64]:
         """Differences of the complete replicates. Shape (n,)."""
         return np.array([row.difference for row in self.complete], dtype=np.float64)

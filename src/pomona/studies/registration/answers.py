@@ -148,6 +148,11 @@ def _data(data: Mapping[str, int]) -> list[str]:
         lines = [f"Yes: {held} of the {results} results that the hypotheses speak of were in the store."]
     else:
         lines = [f"No: none of the {results} results that the hypotheses speak of was in the store."]
+    if data["pilot_held"]:
+        lines.append(
+            f"Yes, of the pilot: {data['pilot_held']} of its {data['pilot']} results were there. They are of "
+            "other replicates of the same arms, and in no test."
+        )
     if data["trained"]:
         said = f"{data['trained']} of the {data['states']} states that these are read from were there already"
         lines.append(f"{said}.")

@@ -19,7 +19,7 @@ from pomona.graph.store import Store
 from pomona.studies.blinding.blind import CANNOT_HIDE, UNBLINDED, Blind
 from pomona.studies.design.designs import Design
 from pomona.studies.expand import Population
-from pomona.studies.hypotheses.cells import Cell, keys
+from pomona.studies.hypotheses.cells import Cell, keys, pilot_cells
 from pomona.studies.registration.answers import derived, warnings, written
 from pomona.studies.registration.matching import differences, keys_digest, results_by_side, results_of
 from pomona.studies.registration.registered import FORMAT, Registered, canonical, digest_of
@@ -66,7 +66,7 @@ def freeze(population: Population, store: Store, around: Circumstances) -> dict[
     found = zip(around.designs, around.cells, strict=True)
     frozen = [_hypothesis(planned, own, there, population) for planned, own in found]
     seen = set().union(*(_seen(own, there) for own in around.cells))
-    data = {**_data(every, there), "seen": len(seen)}
+    data = {**_data(every, there), "seen": len(seen), **_pilot(population, store)}
     return {
         "format": FORMAT,
         "study": study.name,
@@ -209,6 +209,13 @@ def _data(every: Sequence[Cell], there: _There) -> dict[str, int]:
         "trained": len(states & there.done),
         "failed": len(states & there.failed),
     }
+
+
+def _pilot(population: Population, store: Store) -> dict[str, int]:
+    """How many results of the pilot there are, and how many of them were there."""
+    own = [cell for one in population.study.spec.hypotheses for cell in pilot_cells(population, one)]
+    results = frozenset(key for cell in own for key in results_of(cell))
+    return {"pilot": len(results), "pilot_held": len(_there(store, results).done)}
 
 
 def _authors(study: Study) -> dict[str, Any]:
