@@ -46,7 +46,7 @@ test-slow: $(READY)
 sanitize: $(SANITIZED)/.ready
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
-	POMONA_KERNELS=$(CURDIR)/$(SANITIZED)/pomona/training/lanes $(BIN)/python -m pytest --capture=sys tests/training/lanes \
+	POMONA_KERNELS=$(CURDIR)/$(SANITIZED)/pomona/training/lanes $(BIN)/python -m pytest -n auto --dist loadfile --capture=sys tests/training/lanes \
 	--ignore tests/training/lanes/ops/test_bits.py --ignore tests/training/lanes/ops/test_controls.py
 
 $(SANITIZED)/.ready: $(READY)
