@@ -168,10 +168,16 @@ def active(store: Store, study: str) -> Blind | None:
 
     Of a study that was registered more than once, the codes are those of the last registration, and
     everything stays hidden that any of them hides.
+
+    Raises:
+        StoreError: Codes are not those that were committed to.
     """
     found = [blind for blind in blindings(store.ledger, study) if blind.revealed_at is None]
     if not found:
         return None
+    for blind in found:
+        if not blind.holds:
+            raise _other(blind)
     labels: dict[str, tuple[str, ...]] = {}
     for blind in found:
         for factor, own in blind.labels.items():
@@ -283,10 +289,15 @@ def _check(ledger: Ledger, blind: Blind) -> None:
     sealed = any(blind.commitment in entry.content for entry in registered)
     if blind.holds and sealed:
         return
+    raise _other(blind)
+
+
+def _other(blind: Blind) -> StoreError:
     what = "its registration holds another commitment" if blind.holds else "its salt or labels were changed"
-    raise StoreError(
+    return StoreError(
         f"the blinding of {blind.study} is not the one that was committed to ({blind.commitment[:12]}): "
-        f"{what} since it was registered. Nothing was revealed; 'pomona verify' says what else was changed"
+        f"{what} since it was registered. Nothing is shown or revealed; 'pomona verify' says what else was "
+        "changed"
     )
 
 
