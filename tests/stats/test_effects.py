@@ -58,7 +58,10 @@ def test_superiority_unpaired_is_that_of_statsmodels():
     a, b = [1.0, 2.5, 3.0, 5.0], [0.5, 2.0, 2.5, 4.0, 6.0]
     found, theirs = superiority_unpaired(a, b), rank_compare_2indep(a, b)
     assert found.estimate == theirs.prob1 == np.mean([(x > y) + (x == y) / 2 for x in a for y in b])
-    assert (found.p, found.notes) == (None, ("fewer than 20 replicates in an arm: no p, test by permutation",))
+    assert (found.p, found.notes) == (
+        None,
+        ("fewer than 20 replicates in an arm: no p, test by permutation",),
+    )
     many = [np.linspace(0, 1, 20) ** 2, np.linspace(0.1, 1.3, 21)]
     assert superiority_unpaired(*many).p == rank_compare_2indep(*many).pvalue
     apart = superiority_unpaired([3, 4], [1, 2])
