@@ -31,7 +31,7 @@ steps:
 hypotheses:
   - claim: One is better.
     contrast: {a: {method: l1-unstructured}, b: {method: l1-structured}, fix: {treatment: rewind}, pair: replicate}
-    of: {measure: accuracy, match: density, value: 0.17}
+    of: {measure: accuracy, match: density, value: 0.9}
     test: {paired-t: greater}
     expect: {effect: 10pp}
 """
@@ -99,7 +99,7 @@ def test_quick_preset_is_six_methods_rewound() -> None:
         ("duration: 2ep", "duration: 2", "expected epochs as '30ep' or iterations as '500it', got 2; did you mean '2ep' or '2it'"),
         ("amount: 20%", "amount: 120%", "expected a fraction from 0% to 100%, got '120%'"),
         ("amount: 20%", "amount: 20", "got 20; did you mean '20%'"),
-        ("value: 0.17", "value: 1.7", "a density lies above 0 and at most at 1, got 1.7"),
+        ("value: 0.9", "value: 1.7", "a density lies above 0 and at most at 1, got 1.7"),
         ("init: fc", "init: fcc", "unknown model 'fcc'; did you mean 'fc'"),
         ("{name: digits}", "{name: digit}", "unknown data set 'digit'; did you mean 'digits'"),
         ("on: d, train: full", "on: e, train: full", "unknown data set 'e'"),
@@ -126,9 +126,9 @@ def test_quick_preset_is_six_methods_rewound() -> None:
         ("name: digits}", "name: digits, validation: 5000}", "validation"),
         ("train: short", "train: 5", "steps.ticket.train: expected the name of a training, 'none', or a mapping as {optimizer: ..., batch_size: 32, duration: 2ep}, got 5"),
         ("train: short", "train: true", "or a mapping as {optimizer: ..., batch_size: 32, duration: 2ep}, got true"),
-        ("match: density, value: 0.17", "match: effective-density, value: 1.7", "a density lies above 0 and at most at 1, got 1.7"),
-        ("match: density, value: 0.17", "match: level, value: -1", "a level is a whole number, 0 or more, got -1"),
-        ("match: density, value: 0.17", "match: level, value: 1.5", "a level is a whole number, 0 or more, got 1.5"),
+        ("match: density, value: 0.9", "match: effective-density, value: 1.7", "a density lies above 0 and at most at 1, got 1.7"),
+        ("match: density, value: 0.9", "match: level, value: -1", "a level is a whole number, 0 or more, got -1"),
+        ("match: density, value: 0.9", "match: level, value: 1.5", "a level is a whole number, 0 or more, got 1.5"),
         ("test: {paired-t: greater}", "test: [3]", "hypotheses.0.test: expected text or a mapping, got [3]"),
         ("test: {paired-t: greater}", "test: {paired-t: 3}", "hypotheses.0.test.paired-t: expected text, got 3"),
         ("init: fc", "init: lenet", "steps.dense.init: lenet needs images of 10x10 pixels or more, got 8x8 (digits)"),

@@ -59,7 +59,7 @@ def _too_sparse(study: Study, step: str, arm: Mapping[str, str], of: Estimand) -
     """A density that the levels of a step never come down to, where one share of all layers says how far."""
     ends = [of.value, *(of.area or ()), *(of.slope if isinstance(of.slope, tuple) else ())]
     asked = min((end for end in ends if end is not None), default=None)
-    if of.match != "density" or asked is None:
+    if of.match != "density" or asked is None or not study.spec.verdicts:
         return
     try:
         pruning = (found := study.resolver.step(step, arm)).pruning
