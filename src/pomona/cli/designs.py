@@ -9,6 +9,7 @@ from pomona.cli.wording import duration, moment
 from pomona.graph.store import Store
 from pomona.studies.design.designs import SAID, Design, refusals, short
 from pomona.studies.expand import Population
+from pomona.studies.hypotheses.values import amount
 from pomona.studies.registration.matching import found_in, why_exploratory
 from pomona.studies.registration.registered import Registered, registrations
 from pomona.studies.registration.repeated import unreplicated
@@ -36,18 +37,6 @@ def designs_text(population: Population, store: Store | None, designs: Sequence[
     refused = [*refusals(designs), *(f"{index + 1}: {why}" for index, why in unreplicated(population))]
     lines += [_wrapped(refusal, "  cannot be registered: ", 4) for refusal in refused]
     return "\n".join(lines)
-
-
-def amount(value: float, unit: str) -> str:
-    """A number with its unit; a difference of shares is in points.
-
-    >>> amount(0.042, "share"), amount(-0.01, "share per level"), amount(1.5, "nats"), amount(2.0, "")
-    ('4.2 points', '-1 point per level', '1.5 nats', '2')
-    """
-    if unit.startswith("share"):
-        number = f"{100 * value:.3g}"
-        return f"{number} point{'' if number in ('1', '-1') else 's'}{unit.removeprefix('share')}"
-    return f"{value:.3g} {unit}".rstrip()
 
 
 def _head(population: Population, designs: Sequence[Design], registered: Sequence[Registered]) -> str:

@@ -23,7 +23,6 @@ TESTS = {
     "regression": "t of one term of a regression",
 }
 ALTERNATIVES = ("greater", "less", "two-sided")
-CORRECTIONS = ("holm", "benjamini-hochberg", "max-t", "none")
 
 NOISE = "floor"  # what the distance of masks may be held against
 

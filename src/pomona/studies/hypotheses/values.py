@@ -63,6 +63,18 @@ def unit_of(of: Estimand) -> str:
     return unit
 
 
+def amount(value: float, unit: str, digits: int = 3) -> str:
+    """An effect with its unit; a difference of shares is in points.
+
+    >>> amount(0.042, "share"), amount(-0.01, "share per level"), amount(1.5, "nats"), amount(2.0, "")
+    ('4.2 points', '-1 point per level', '1.5 nats', '2')
+    """
+    if unit.startswith("share"):
+        number = f"{100 * value:.{digits}g}"
+        return f"{number} point{'' if number in ('1', '-1') else 's'}{unit.removeprefix('share')}"
+    return f"{value:.{digits}g} {unit}".rstrip()
+
+
 def _aggregated(results: Results, points: Sequence[Point], of: Estimand, probes: Probes | None) -> float:
     if not points:
         raise Unknown("there is no such state")

@@ -9,7 +9,7 @@ from pomona.core.streams import STREAMS
 from pomona.stats.result import number
 from pomona.studies.design.designs import SAID
 from pomona.studies.hypotheses.spec import TESTS, Contrast, Estimand, Hypothesis
-from pomona.studies.hypotheses.values import unit_of
+from pomona.studies.hypotheses.values import amount, unit_of
 from pomona.studies.registration.obstacles import families
 from pomona.studies.study import Study
 from pomona.studies.yamltext import scalar_text
@@ -118,17 +118,6 @@ def arm(labels: Mapping[str, Any]) -> str:
     return ", ".join(f"{factor} {scalar_text(label)}" for factor, label in labels.items())
 
 
-def in_unit(value: float, unit: str) -> str:
-    """An effect with its unit: shares differ in points.
-
-    >>> in_unit(0.031, "share"), in_unit(0.25, "nats")
-    ('3.1 points', '0.25 nats')
-    """
-    if unit.startswith("share"):
-        return f"{100 * value:.4g} points{unit.removeprefix('share')}"
-    return f"{number(value)} {unit}".strip()
-
-
 def _placed(of: Estimand) -> str:
     """Which levels the number is made of, and how."""
     along = {"effective-density": "effective density"}.get(of.along, of.along)
@@ -171,7 +160,10 @@ def _claim(place: int, hypothesis: Hypothesis) -> list[str]:
     expected = []
     if hypothesis.expect is not None:
         size = hypothesis.expect.effect
-        said = [in_unit(size, _unit(hypothesis)) if size is not None else "", hypothesis.expect.text or ""]
+        said = [
+            amount(size, _unit(hypothesis), digits=4) if size is not None else "",
+            hypothesis.expect.text or "",
+        ]
         expected = [f"   expected: {'; '.join(filter(None, said))}"]
     return [
         f"{place}. {hypothesis.claim}",
@@ -185,7 +177,7 @@ def _null(hypothesis: Hypothesis) -> tuple[str, str]:
     """The null and the alternative that the test takes."""
     what, against = _tested(hypothesis)
     if hypothesis.test_name == "equivalence":
-        margin = in_unit(hypothesis.margin or 0.0, _unit(hypothesis))
+        margin = amount(hypothesis.margin or 0.0, _unit(hypothesis), digits=4)
         return f"{what} is {margin} or more from {against}", f"it is less than {margin} from {against}"
     null, other = _RELATION[hypothesis.alternative]
     return f"{what} is {f'{null} ' if null else ''}{against}", f"it is {other} {against}"
@@ -249,7 +241,7 @@ def _analysis(hypothesis: Hypothesis) -> str:
         )
         said += clusters
     if hypothesis.margin is not None:
-        said += f", margin {in_unit(hypothesis.margin, _unit(hypothesis))}"
+        said += f", margin {amount(hypothesis.margin, _unit(hypothesis), digits=4)}"
     return f"{said}; family {hypothesis.in_family}"
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pomona.stats.result import number
 from pomona.studies.design.designs import SAID, short
-from pomona.studies.registration.answers import SECTIONS, in_unit
+from pomona.studies.hypotheses.values import amount
+from pomona.studies.registration.answers import SECTIONS
 from pomona.studies.registration.registered import Registered
 
 _WIDTH = 100
@@ -49,7 +50,7 @@ def can_show(frozen: Mapping[str, Any], correction: str) -> str:
         parts.append(effect)
     if frozen["expected"] is not None:
         power = f" (power {100 * frozen['power']:.0f} %)" if frozen["power"] is not None else ""
-        parts.append(f"expected {in_unit(frozen['expected'], frozen['unit'])}{power}")
+        parts.append(f"expected {amount(frozen['expected'], frozen['unit'], digits=4)}{power}")
     return "; ".join(parts)
 
 
@@ -79,7 +80,9 @@ def _detectable(frozen: Mapping[str, Any]) -> str | None:
     if frozen["minimal_dz"] is not None:
         sizes.append(f"{number(frozen['minimal_dz'])} SD")
     if frozen["minimal_effect"] is not None:
-        sizes.append(f"{in_unit(frozen['minimal_effect'], frozen['unit'])} (SD: {frozen['sd_source']})")
+        sizes.append(
+            f"{amount(frozen['minimal_effect'], frozen['unit'], digits=4)} (SD: {frozen['sd_source']})"
+        )
     return f"{what} {' = '.join(sizes)}" if sizes else None
 
 
