@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from pomona.core.errors import InputError
-from pomona.measures.chance import chance_distance
+from pomona.measures.chance import chance_distance, chance_distance_of_all
 from pomona.measures.layout import Layout
 from pomona.measures.masks import jaccard_distance
 
@@ -214,3 +214,32 @@ def test_chance_distance_without_a_closed_form_is_refused(a, kept_a, b, kept_b):
 def test_chance_distance_of_grouped_channels_of_both_sides_is_refused():
     with pytest.raises(InputError, match="closed form"):
         chance_distance((4, 4), 4, 8, "channel-in", "channel-out", Layout(groups=2))
+
+
+def test_chance_distance_of_all_layers_is_what_random_masks_of_mixed_granularities_have():
+    """Whole inputs of the first layer against single weights, single weights of the second."""
+    draw = np.random.default_rng(3)
+    shapes, kept = {"conv": (16, 6, 3, 3), "fc": (84, 120)}, {"conv": (2, 288), "fc": (3000, 1000)}
+
+    def masks(side):
+        inputs = np.isin(np.arange(6), draw.permutation(6)[: kept["conv"][0]])[None, :, None, None]
+        single = {n: draw.permutation(np.arange(np.prod(s)) < kept[n][side]) for n, s in shapes.items()}
+        found = {n: flat.reshape(shapes[n]) for n, flat in single.items()}
+        return found if side else {**found, "conv": np.broadcast_to(inputs, shapes["conv"]).copy()}
+
+    def whole(given):
+        return np.concatenate([mask.ravel() for mask in given.values()])
+
+    seen = [(masks(0), masks(1)) for _ in range(400)]
+    drawn = [jaccard_distance(whole(a), whole(b)) for a, b in seen]
+    error = np.std(drawn) / np.sqrt(len(drawn))
+    assert chance_distance_of_all(*seen[0]) == pytest.approx(np.mean(drawn), abs=4 * error + 1e-4)
+
+
+def test_chance_distance_of_one_layer_taken_as_all_is_that_of_the_layer():
+    a, b = np.arange(10_000) < 2_000, np.arange(10_000) < 500
+    assert chance_distance_of_all({"w": a}, {"w": b}) == pytest.approx(
+        chance_distance((10_000,), 2_000, 500), abs=1e-4
+    )
+    empty = np.zeros(4, dtype=bool)
+    assert chance_distance_of_all({"w": empty}, {"w": empty}) == 0

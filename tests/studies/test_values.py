@@ -75,6 +75,8 @@ def test_area_over_levels_is_the_mean_of_the_line(results: Results) -> None:
         ({"match": "density", "slope": "all"}, [-1, -2, -3, -4], ACCURACY[1:]),
         ({"match": "density", "slope": (1, 0.25)}, [0, -1, -2], ACCURACY[:3]),
         ({"match": "level", "slope": (1, 4)}, [1, 2, 3, 4], ACCURACY[1:]),
+        ({"match": "log-level", "slope": "all"}, np.log2([1, 2, 3, 4]), ACCURACY[1:]),
+        ({"match": "log-level", "slope": (2, 4)}, np.log2([2, 3, 4]), ACCURACY[2:]),
     ],
 )
 def test_slope_is_that_of_least_squares(results: Results, of: dict[str, Any], x: list[float], y: Any) -> None:

@@ -78,10 +78,9 @@ def outcome(of: Estimand) -> str:
         over = "level" if of.along == "level" else f"log {_along(of)}"
         return f"mean of {text} over {over} from {plain(of.area[0])} to {plain(of.area[1])}"
     if of.slope is not None:
-        per = "per level" if of.along == "level" else f"per doubling of {_along(of)}"
         ends = of.slope if isinstance(of.slope, tuple) else None
         where = f"from {plain(ends[0])} to {plain(ends[1])}" if ends else "over all pruned levels"
-        return f"slope of {text} {per}, {where}"
+        return f"slope of {text} per {of.step_along}, {where}"
     if of.below is not None:
         place = "level" if of.along == "level" else f"log2 {_along(of)}"
         return f"{place} at which {text} first falls below {unit_of_measure(of).place(of.below)}"

@@ -94,7 +94,7 @@ def unit_of(hypothesis: Hypothesis) -> Unit:
     unit = unit_of_measure(of)
     if of.slope is None:
         return unit
-    per = "per level" if of.along == "level" else f"per doubling of {of.along.replace('-', ' ')}"
+    per = f"per {of.step_along}"
     return Unit(f"{unit.one} {per}".strip(), f"{unit.many} {per}".strip(), unit.scale)
 
 

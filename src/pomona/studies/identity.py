@@ -43,7 +43,7 @@ VERSIONS = {
     SNAPSHOT: 1,
     "evaluate": 1,
     "linear-connectivity": 1,
-    "mask-distance": 1,
+    "mask-distance": 2,
     "weight-stability": 1,
     "effective-density": 2,
     "mask-structure": 1,

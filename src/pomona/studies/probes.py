@@ -11,7 +11,7 @@ from pomona.core.errors import InputError
 from pomona.graph.jobs import Context, Job, Outcome, Stored
 from pomona.graph.ledger import Measurement
 from pomona.graph.store import Files
-from pomona.measures.chance import chance_distance
+from pomona.measures.chance import chance_distance, chance_distance_of_all
 from pomona.measures.connectivity import effective_masks
 from pomona.measures.layout import Layout
 from pomona.measures.masks import hamming_distance, jaccard_distance, layerwise
@@ -80,6 +80,7 @@ def measure_mask_distance(job: Job, files: Files, context: Context) -> Outcome:
             # There is no closed form for masks of these two structures: the distance stands alone.
             chance = None
         rows.append(Measurement("chance-distance", chance, name))
+    rows.append(Measurement("chance-distance", chance_distance_of_all(masks_a, masks_b)))
     return Outcome(measurements=tuple(rows))
 
 

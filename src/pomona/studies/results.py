@@ -164,20 +164,22 @@ class Results:
 
         Pairs are at equal level, which need not be equal density: both densities are given.
 
-        Columns: step, level, a, b (labels of the arms), layer, density_a, density_b (of the layer), n, mean,
-        sd, low, high, chance (expected distance of independent masks of these counts and granularities).
+        Columns: step, level, a, b (labels of the arms), layer (``all`` of the whole network), density_a,
+        density_b (of the layer), n, mean, sd, low, high, chance (expected distance of independent masks of
+        these counts and granularities).
         """
         import pandas as pd
 
-        groups: dict[tuple[str, int, str, str, str], list[tuple[float, float, float, float]]] = {}
+        groups: dict[tuple[str, int, str, str, str], list[list[float]]] = {}
         for pair in self.population.pairs:
             found = {(q, layer): v for q, layer, _, v in self._values.get(pair.probe.key, [])}
             for layer in [layer for q, layer in found if q == "chance-distance"]:
-                place = (pair.a.step, pair.a.level, _arm(pair.a), _arm(pair.b), layer)
+                place = (pair.a.step, pair.a.level, _arm(pair.a), _arm(pair.b), layer or "all")
                 distance, chance = found["jaccard-distance", layer], found["chance-distance", layer]
-                shares = [_share([self._kept[p.masked.key][layer]]) for p in (pair.a, pair.b)]
-                if distance is not None and chance is not None:
-                    groups.setdefault(place, []).append((distance, chance, shares[0], shares[1]))
+                shares = [self.density(point, layer) for point in (pair.a, pair.b)]
+                numbers = [number for number in (distance, chance, *shares) if number is not None]
+                if len(numbers) == 4:
+                    groups.setdefault(place, []).append(numbers)
         rows = []
         for place, values in groups.items():
             distances, chances, dense_a, dense_b = (list(column) for column in zip(*values, strict=True))

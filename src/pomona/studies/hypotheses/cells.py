@@ -175,7 +175,7 @@ def _at(points: Sequence[Point], of: Estimand) -> list[Point]:
     if of.match == "level" and of.value is not None:
         return [point for point in points if point.level == of.value]
     ends = of.area or of.slope
-    if of.match == "level" and isinstance(ends, tuple):
+    if of.by_level and isinstance(ends, tuple):
         return [point for point in points if min(ends) <= point.level <= max(ends)]
     return list(points)
 

@@ -56,11 +56,6 @@ def measure_faults(study: Study, of: Estimand) -> Iterator[str]:
         there = name in measured or name == "density" or (name in EVALUATED and measured & set(EVALUATED))
         if not there:
             yield f"the study does not measure {name}: add it to 'measure'"
-    if of.measure == "mask-distance" and of.corrected and of.layer is None:
-        yield (
-            "a mask distance over chance is of one layer, whose granularity gives the chance: give 'layer', "
-            "or 'corrected: no' for the raw distance of whole networks"
-        )
 
 
 def _contrast_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[str]:
@@ -194,7 +189,7 @@ def _place_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[st
                 "value: 0.1', or 'match: level, value: 5' where densities are equal"
             )
         places = [of.value, *(of.area or ()), *(of.slope if isinstance(of.slope, tuple) else ())]
-        beyond = [p for p in places if of.match == "level" and p is not None and p > last]
+        beyond = [p for p in places if of.by_level and p is not None and p > last]
         if beyond:
             yield f"level {beyond[0]:g} is beyond the last of step {step!r}, {last}"
 

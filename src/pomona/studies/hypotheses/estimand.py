@@ -58,11 +58,12 @@ class Estimand(Part):
 
     Args:
         measure: One of the study's measures.
-        match: Along what levels are placed: explicit density, effective density, or the level itself.
+        match: Along what levels are placed: explicit density, effective density, the level itself, or, for a
+            slope, its logarithm.
         value: The measure at this density or level; between levels on the line over log density.
         area: The mean of the measure over log density (or level) between two ends.
-        slope: Its slope per doubling of density (or per level), between two ends or, with ``all``, over all
-            pruned levels.
+        slope: Its slope per doubling of density (per level, or per doubling of the level), between two ends
+            or, with ``all``, over all pruned levels.
         below: The log2 density (or the level) at which the measure first falls below this value.
         layer: Of the measure, where it has layers; the whole network by default.
         class_: One class, or ``worst``.
@@ -75,7 +76,7 @@ class Estimand(Part):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     measure: str
-    match: Literal["density", "effective-density", "level"] | None = None
+    match: Literal["density", "effective-density", "level", "log-level"] | None = None
     value: Place | None = None
     area: tuple[Place, Place] | None = None
     slope: tuple[Place, Place] | Literal["all"] | None = None
@@ -97,6 +98,17 @@ class Estimand(Part):
         """What levels are placed along."""
         return self.match or "density"
 
+    @property
+    def step_along(self) -> str:
+        """What a slope is per: ``level``, ``doubling of the level``, ``doubling of density``."""
+        steps = {"level": "level", "log-level": "doubling of the level"}
+        return steps.get(self.along, f"doubling of {self.along.replace('-', ' ')}")
+
+    @property
+    def by_level(self) -> bool:
+        """Whether places are levels, or logarithms of them, and no densities."""
+        return self.match in ("level", "log-level")
+
     @model_validator(mode="after")
     def _possible(self) -> Estimand:
         given = [name for name in AGGREGATES if getattr(self, name) is not None]
@@ -113,8 +125,10 @@ class Estimand(Part):
             raise InputError("mask-distance needs 'to': the arm that masks are compared with, as in Results")
         if self.measure != "mask-distance" and self.to is not None:
             raise InputError(f"'to' goes with mask-distance, not with {self.measure}")
-        if self.measure == "mask-distance" and self.match not in (None, "level"):
+        if self.measure == "mask-distance" and not (self.match is None or self.by_level):
             raise InputError("masks are compared at equal level: mask-distance takes 'match: level'")
+        if self.match == "log-level" and self.slope is None:
+            raise InputError(f"'match: log-level' goes with 'slope'; write 'match: level' with {given[0]!r}")
         if self.class_ is not None and self.measure != "class-accuracy":
             raise InputError(f"'class' goes with class-accuracy, not with {self.measure}")
         if self.class_ is None and self.measure == "class-accuracy":
@@ -134,9 +148,10 @@ class Estimand(Part):
             return
         places = given if isinstance(given, tuple) else (given,)
         for place in places:
-            if self.match != "level" and not 0 < place <= 1:
+            if not self.by_level and not 0 < place <= 1:
                 raise InputError(f"a density lies above 0 and at most at 1, got {place:g}")
-            if self.match == "level" and (place < 0 or place != int(place)):
-                raise InputError(f"a level is a whole number, 0 or more, got {place:g}")
+            least = 1 if self.match == "log-level" else 0
+            if self.by_level and (place < least or place != int(place)):
+                raise InputError(f"a level is a whole number, {least} or more, got {place:g}")
         if len(places) == 2 and places[0] == places[1]:
             raise InputError(f"expected two different ends, got {places[0]:g} twice")

@@ -59,7 +59,7 @@ def unit_of(of: Estimand) -> str:
     if of.measure == "mask-distance":
         unit = "distance / chance" if of.corrected else "distance"
     if of.slope is not None:
-        return f"{unit} per level" if of.match == "level" else f"{unit} per doubling of density"
+        return f"{unit} per {of.step_along}"
     return unit
 
 
@@ -158,7 +158,7 @@ class _Lineage:
                 self.at(missing[0])
             raise Unknown(_out_of_range([place for _, place in known], self.of))
         # Density falls from level to level, the level itself rises.
-        sparse, dense = (min(low), max(high)) if self.of.match != "level" else (max(low), min(high))
+        sparse, dense = (min(low), max(high)) if not self.of.by_level else (max(low), min(high))
         inside = [i for i, place in known if ends[0] - _NEAR <= place <= ends[1] + _NEAR]
         return min([sparse, dense, *inside]), max([sparse, dense, *inside])
 
@@ -209,14 +209,18 @@ def _ends(given: tuple[float, float], of: Estimand) -> tuple[float, float]:
 
 
 def _place(results: Results, point: Point, of: Estimand) -> float | None:
-    """Where a point lies: its level, or log2 of its density."""
-    if of.match == "level":
-        return float(point.level)
+    """Where a point lies: its level, or log2 of it or of its density."""
+    if of.by_level:
+        return float(point.level) if of.match == "level" else _log_level(point.level)
     if of.match == "effective-density":
         density = _of(results, point, "effective-density", "effective-density")
     else:
         density = results.density(point)
     return math.log2(density) if density else None
+
+
+def _log_level(level: int) -> float | None:
+    return math.log2(level) if level else None
 
 
 def _value(results: Results, point: Point, of: Estimand, probes: Sequence[Probe]) -> float | None:
