@@ -2,12 +2,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from pomona.core.errors import InputError
 from pomona.models.build import build, initial_weights
 from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
-from pomona.models.networks import NETWORKS
+from pomona.models.networks import NETWORKS, catalogue_network
 from pomona.pruning.kinds import layer_kinds
 
 # Parameters and prunable weights, from the papers or by hand: input shape and classes as in their source.
@@ -20,7 +22,11 @@ KNOWN = {
     "resnet-20": ((3, 32, 32), 272_474, 270_896),
     "vgg-11": ((3, 32, 32), 9_225_610, 9_222_848),
     "vgg-19": ((3, 32, 32), 20_035_018, 20_024_000),
+    # With the 1000 outputs of ImageNet, as printed in the paper on pruning: 61,100k and 132,863k.
+    "alexnet": ((1, 28, 28), 61_100_840, 61_090_496),
+    "vgg-11-imagenet": ((3, 32, 32), 132_863_336, 132_851_392),
 }
+IMAGENET = ("alexnet", "vgg-11-imagenet")
 
 
 def test_catalogue_every_name_has_a_network_and_a_known_size():
@@ -31,13 +37,16 @@ def test_catalogue_every_name_has_a_network_and_a_known_size():
 @pytest.mark.parametrize("name", KNOWN)
 def test_catalogue_network_has_the_published_number_of_parameters(name):
     shape, parameters, weights = KNOWN[name]
-    module = build(ModelChoice(name=name), shape, 10)
+    with torch.device("meta"):
+        module = catalogue_network(name, shape, 10, MODELS[name].options)
     sizes = {key: p.numel() for key, p in module.named_parameters()}
     assert sum(sizes.values()) == parameters
     assert sum(sizes[key] for key in layer_kinds(module)) == weights
 
 
-def _small(name):
+def _small(name, classes=10):
+    if name in IMAGENET:
+        return ModelChoice(name=name, options={"width": 4, "resize": 64, "outputs": classes})
     if name.startswith("vgg"):
         return ModelChoice(name=name, options={"width": 4, "batch_norm": True})
     return ModelChoice(name=name, options={"width": 4} if name == "resnet-20" else {})
@@ -46,9 +55,7 @@ def _small(name):
 @pytest.mark.parametrize("name", KNOWN)
 @pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((3, 33, 17), 7), ((2, 10, 10), 3)])
 def test_catalogue_network_adapts_to_the_data(name, shape, classes):
-    import torch
-
-    choice = _small(name)
+    choice = _small(name, classes)
     module = build(choice, shape, classes)
     module.load_state_dict(initial_weights(choice, shape, classes, 0))
     images = torch.linspace(-1, 1, 5 * shape[0] * shape[1] * shape[2]).reshape(5, *shape)
@@ -58,10 +65,8 @@ def test_catalogue_network_adapts_to_the_data(name, shape, classes):
     assert logits.std() > 0
 
 
-@pytest.mark.parametrize("name", ["vgg-11", "vgg-19", "resnet-20", "conv-2", "fc"])
+@pytest.mark.parametrize("name", ["vgg-11", "vgg-19", "resnet-20", "conv-2", "fc", *IMAGENET])
 def test_catalogue_network_takes_the_eight_by_eight_digits(name):
-    import torch
-
     choice = _small(name)
     module = build(choice, (1, 8, 8), 10)
     module.load_state_dict(initial_weights(choice, (1, 8, 8), 10, 0))
@@ -86,9 +91,6 @@ def test_catalogue_batch_norm_is_an_option(name):
 
 
 def test_catalogue_relu_after_pooling_equals_relu_before_it():
-    import torch
-    import torch.nn.functional as F
-
     choice = ModelChoice(name="lenet")
     module = build(choice, (1, 28, 28), 10)
     weights = initial_weights(choice, (1, 28, 28), 10, 1)

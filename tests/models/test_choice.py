@@ -48,7 +48,7 @@ def test_choice_without_weights_leaves_them_out_of_the_identity():
         ({"name": "vgg-11", "options": {"batch_norm": 1}}, "option 'batch_norm' is bool as in False, got 1"),
         ({"name": "fc", "options": {"hidden": "300-x"}}, "expected sizes of hidden layers as '300-100'"),
         ({"name": "a.py:net", "distribution": "glorot-normal"}, "initialised by its own constructor"),
-        ({"name": "fc", "distribution": "normal"}, "'torch', 'glorot-normal' or 'glorot-uniform'"),
+        ({"name": "fc", "distribution": "normal"}, "'torch', 'glorot-normal', 'glorot-uniform' or 'vgg'"),
         ({"name": "fc", "weights": {"file": "w.npz"}}, "expected a state_dict as .safetensors, .pt or .pth"),
         ({"name": "fc", "weights": {"file": "w.pt", "sha256": "12"}}, "String should match pattern"),
     ],

@@ -70,6 +70,24 @@ def test_initial_glorot_uniform_has_the_bounds_of_torch():
         assert 0.999 * bound < values.abs().max() <= bound
 
 
+def test_initial_vgg_is_that_of_torchvision():
+    ours = _weights("vgg-11", distribution="vgg", shape=(3, 32, 32))
+    for name, values in ours.items():
+        if name.endswith("bias"):
+            assert not values.any()
+            continue
+        # kaiming_normal_(mode="fan_out", nonlinearity="relu") for convolutions, normal_(0, 0.01) for the rest.
+        wanted = 0.01
+        if name.startswith("convs"):
+            theirs = nn.init.kaiming_normal_(torch.empty_like(values), mode="fan_out", nonlinearity="relu")
+            wanted = math.sqrt(2 / _fans(values)[1])
+            assert theirs.std().item() == pytest.approx(wanted, rel=0.06)
+        assert values.std().item() == pytest.approx(wanted, rel=0.06)
+        assert abs(values.mean().item()) < 4 * wanted / math.sqrt(values.numel())
+        kurtosis = (((values - values.mean()) / values.std()) ** 4).mean().item()
+        assert kurtosis == pytest.approx(3.0, rel=0.15)
+
+
 def test_initial_batch_norm_starts_at_one_and_zero():
     ours = initial_weights(ModelChoice(name="resnet-20", options={"width": 4}), (3, 8, 8), 10, 0)
     fresh = nn.BatchNorm2d(4).state_dict()

@@ -9,7 +9,7 @@ import pytest
 
 from pomona.core.errors import InputError
 from pomona.models.catalogue import MODELS
-from pomona.models.layers import prunable_weights
+from pomona.models.layers import prunable_kinds, prunable_weights
 from pomona.models.networks import catalogue_network
 from pomona.pruning.kinds import layer_kinds
 
@@ -17,7 +17,8 @@ from pomona.pruning.kinds import layer_kinds
 @pytest.mark.parametrize("name", MODELS)
 def test_prunable_weights_are_those_of_the_network(name: str) -> None:
     module = catalogue_network(name, (3, 32, 32), 10, MODELS[name].options)
-    assert prunable_weights(name, {}) == list(layer_kinds(module))
+    assert prunable_kinds(name, {}) == layer_kinds(module)
+    assert prunable_weights(name, {}) == list(prunable_kinds(name, {}))
 
 
 def test_options_say_how_many_there_are() -> None:

@@ -43,10 +43,10 @@ _RUN_MODULES = (nn.Flatten, nn.Unflatten, nn.ZeroPad2d, nn.AvgPool1d, nn.AvgPool
 _RUN_FUNCTIONS = {
     torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.cat,
     torch.mean, torch.sum, F.pad, F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
-    operator.getitem, getattr,
+    F.interpolate, operator.getitem, getattr,
 }  # fmt: skip
 _RUN_METHODS = {"flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum",
-                "size", "dim"}  # fmt: skip
+                "size", "dim", "expand"}  # fmt: skip
 _ADD = {operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub}
 _SCALE = {operator.mul, operator.imul, operator.truediv, operator.itruediv, torch.mul, torch.div}
 _INTEGER = {operator.floordiv, operator.mod}
@@ -224,6 +224,8 @@ class Reach(fx.Interpreter):
             return tensors[0] * 1
         if target in (operator.mul, operator.imul, torch.mul):
             return tensors[0] * tensors[1]
+        if target is F.interpolate and kwargs.get("mode", "nearest") == "bicubic":
+            raise _not_understood("bicubic interpolation, whose weights may cancel")
         if target in _RUN_FUNCTIONS or target in WEIGHTED.values():
             return super().call_function(target, args, kwargs)
         if target in _AVERAGES:

@@ -11,6 +11,17 @@ from pomona.core.errors import InputError, unknown
 Option = int | float | bool | str
 
 
+# The words of the engine itself, which are not to be had without torch.
+_NO_BATCH_NORM = (
+    "BatchNorm2d is not among the lane engine's layers "
+    "(Conv2d, Linear, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten, Dropout)"
+)
+_NO_RESIZING = (
+    "interpolate: it is not among the lane engine's functions "
+    "(relu, max_pool2d, avg_pool2d, adaptive_avg_pool2d, mean, flatten, view, reshape, dropout)"
+)
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """One network of the catalogue.
@@ -24,6 +35,8 @@ class ModelInfo:
         note: Where it departs from its source, and how it adapts to data of another size.
         first_norm: Path of its first batch norm, or empty where it has none. An option ``batch_norm`` says
             whether there is one.
+        beyond_lanes: What the lane engine says of the first thing in it, other than batch norm, that it
+            does not have; empty where there is none.
     """
 
     name: str
@@ -32,6 +45,7 @@ class ModelInfo:
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     note: str = ""
     first_norm: str = ""
+    beyond_lanes: str = ""
 
 
 def _conv(pairs: int) -> ModelInfo:
@@ -41,6 +55,19 @@ def _conv(pairs: int) -> ModelInfo:
         title=f"Conv-{2 * pairs}",
         source="Frankle & Carbin 2019, arXiv:1803.03635; Zhou et al. 2019, arXiv:1905.01067",
         note=f"3x3 convolutions {widths} padded by 1, max-pooling after each pair, then 256-256-classes.",
+    )
+
+
+def _imagenet(name: str, title: str, source: str, resize: int, note: str) -> ModelInfo:
+    return ModelInfo(
+        name=name,
+        title=title,
+        source=f"{source}; as torchvision has it, in Paganini & Forde 2020, arXiv:2001.05050",
+        options=MappingProxyType({"width": 64, "outputs": 1000, "resize": resize, "dropout": 0.5}),
+        note=f"{note} Images are brought to `resize` rows and columns, bilinearly, and grey ones repeated in "
+        "three channels. `outputs` beyond the classes of the data are of ImageNet: no image has them, and "
+        "training takes them down. Layers are named as in torchvision, whose checkpoints fit.",
+        beyond_lanes=f"resize: {_NO_RESIZING}",
     )
 
 
@@ -89,15 +116,26 @@ _CATALOGUE = (
         "and one linear layer instead of the head of 4096 units, as is usual on images of 32x32.",
         first_norm="norms.0",
     ),
+    _imagenet(
+        "alexnet",
+        "AlexNet",
+        "Krizhevsky 2014, arXiv:1404.5997",
+        resize=224,
+        note="Five convolutions from `width` channels on (64 in the paper), a head of 64 times `width` units "
+        "with dropout. On three channels 61,100,840 parameters.",
+    ),
+    _imagenet(
+        "vgg-11-imagenet",
+        "VGG-11 with its whole head",
+        "Simonyan & Zisserman 2015, arXiv:1409.1556",
+        resize=32,
+        note="VGG-11 with the head that `vgg-11` leaves out: 64 times `width` units, with dropout. On three "
+        "channels 132,863,336 parameters. `resize: 32` leaves CIFAR as it is, as in the paper on pruning, "
+        "where the head then sees one place 49 times. `distribution: vgg` starts it as torchvision does.",
+    ),
 )
 
 MODELS: Mapping[str, ModelInfo] = MappingProxyType({info.name: info for info in _CATALOGUE})
-
-# The words of the engine itself, which are not to be had without torch.
-_NO_BATCH_NORM = (
-    "BatchNorm2d is not among the lane engine's layers "
-    "(Conv2d, Linear, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten, Dropout)"
-)
 
 
 def lanes_blocker(name: str, options: Mapping[str, Option]) -> str | None:
@@ -117,7 +155,9 @@ def lanes_blocker(name: str, options: Mapping[str, Option]) -> str | None:
     True
     """
     norm = norm_of(name, options)
-    return f"{norm}: {_NO_BATCH_NORM}" if norm else None
+    if norm:
+        return f"{norm}: {_NO_BATCH_NORM}"
+    return MODELS[name].beyond_lanes or None
 
 
 def norm_of(name: str, options: Mapping[str, Option]) -> str:
@@ -134,3 +174,21 @@ def norm_of(name: str, options: Mapping[str, Option]) -> str:
         raise InputError(unknown("model", name, MODELS))
     info = MODELS[name]
     return info.first_norm if {**info.options, **options}.get("batch_norm", True) else ""
+
+
+def draws(name: str, options: Mapping[str, Option]) -> bool:
+    """Whether a network of the catalogue draws random numbers when it trains: it drops units.
+
+    Args:
+        name: A name of ``MODELS``.
+        options: Those that differ from the defaults, or all.
+
+    Raises:
+        InputError: There is no such network.
+
+    >>> draws("alexnet", {}), draws("alexnet", {"dropout": 0.0}), draws("lenet", {})
+    (True, False, False)
+    """
+    if name not in MODELS:
+        raise InputError(unknown("model", name, MODELS))
+    return bool({**MODELS[name].options, **options}.get("dropout", 0.0))

@@ -14,7 +14,7 @@ from pomona.core.reference import is_reference
 from pomona.core.schema import Late, Part
 from pomona.models.catalogue import MODELS, Option
 
-Distribution = Literal["torch", "glorot-normal", "glorot-uniform"]
+Distribution = Literal["torch", "glorot-normal", "glorot-uniform", "vgg"]
 
 _DIGEST = Field(pattern="^[0-9a-f]{64}$")
 
@@ -129,6 +129,10 @@ def _typed(model: str, key: str, value: object, defaults: Mapping[str, Option]) 
         raise InputError(f"model {model!r}: option {key!r} must be 1 or more, got {value!r}")
     if key == "hidden":
         hidden_sizes(str(value))
+    if key == "dropout" and not 0 <= float(value) < 1:
+        raise InputError(
+            f"model {model!r}: dropout is a share of the units from 0 to less than 1, got {value!r}"
+        )
     return value
 
 

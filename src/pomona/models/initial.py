@@ -21,16 +21,18 @@ def drawn_weights(
     Args:
         module: Any network of the catalogue; its own values are neither read nor changed.
         seed_index: Index of the ``init`` stream. Each parameter draws from the stream of its own name.
-        distribution: ``torch``: weights and biases uniform in +-1/sqrt(fan_in). ``glorot-normal``: weights
-            normal with variance 2 / (fan_in + fan_out). ``glorot-uniform``: uniform with that variance. Both
-            Glorot variants have zero biases. Batch norm starts at scale 1, shift 0, mean 0, variance 1.
+        distribution: ``torch``: weights and biases uniform in +-1/sqrt(fan_in). The others have zero biases.
+            ``glorot-normal``: weights normal with variance 2 / (fan_in + fan_out). ``glorot-uniform``:
+            uniform with that variance. ``vgg``: those of convolutions normal with variance 2 / fan_out, of
+            linear layers normal with SD 0.01. Batch norm starts at scale 1, shift 0, mean 0, variance 1.
         draw: Number of a further draw of the same stream; 0 is the one that a replicate starts with.
 
     Returns:
         Tensors by name in the order of ``state_dict``; drawn in float64 and rounded to float32.
 
     Source:
-        torch.nn.Linear and torch.nn.Conv2d as documented; Glorot & Bengio 2010.
+        torch.nn.Linear and torch.nn.Conv2d as documented; Glorot & Bengio 2010; He et al. 2015,
+        arXiv:1502.01852, and torchvision's VGG as documented.
     """
     found: dict[str, Tensor] = {}
     for prefix, layer in module.named_modules():
@@ -53,7 +55,11 @@ def _tensor(layer: nn.Module, name: str, stream: Stream, distribution: Distribut
         return torch.zeros(like.shape)
     receptive = math.prod(layer.weight.shape[2:])
     fan_in, fan_out = layer.weight.shape[1] * receptive, layer.weight.shape[0] * receptive
-    values = _values(stream, like.numel(), fan_in, fan_out, distribution)
+    values = (
+        stream.normal(like.numel()) * (math.sqrt(2.0 / fan_out) if isinstance(layer, nn.Conv2d) else 0.01)
+        if distribution == "vgg"
+        else _values(stream, like.numel(), fan_in, fan_out, distribution)
+    )
     return torch.from_numpy(values.astype(np.float32)).reshape(like.shape)
 
 

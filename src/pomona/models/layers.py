@@ -9,6 +9,11 @@ from pomona.models.catalogue import MODELS, Option
 from pomona.models.choice import hidden_sizes
 
 _CONVOLUTIONS = {"vgg-11": 8, "vgg-19": 16}
+# Numbers of the layers with weights among the convolutions and in the head.
+_IMAGENET = {
+    "alexnet": ((0, 3, 6, 8, 10), (1, 4, 6)),
+    "vgg-11-imagenet": ((0, 3, 6, 8, 11, 13, 16, 18), (0, 3, 6)),
+}
 _STAGES, _BLOCKS = 3, 3  # of ResNet-20
 
 
@@ -30,6 +35,17 @@ def prunable_weights(name: str, options: Mapping[str, Option]) -> list[str]:
     return [f"{module}.weight" for module in _modules(name, {**MODELS[name].options, **options})]
 
 
+def prunable_kinds(name: str, options: Mapping[str, Option]) -> dict[str, str]:
+    """The kind of each of these weights, ``conv`` or ``linear``; arguments and errors as above.
+
+    >>> prunable_kinds("lenet", {})["conv2.weight"], prunable_kinds("lenet", {})["fc1.weight"]
+    ('conv', 'linear')
+    """
+    linear = ("fc", "classifier")
+    names = prunable_weights(name, options)
+    return {weight: "linear" if weight.startswith(linear) else "conv" for weight in names}
+
+
 def _modules(name: str, options: Mapping[str, Option]) -> Iterator[str]:
     if name == "fc":
         yield from _numbered("fc", len(hidden_sizes(str(options["hidden"]))) + 1)
@@ -40,6 +56,10 @@ def _modules(name: str, options: Mapping[str, Option]) -> Iterator[str]:
     elif name in _CONVOLUTIONS:
         yield from (f"convs.{i}" for i in range(_CONVOLUTIONS[name]))
         yield "fc"
+    elif name in _IMAGENET:
+        features, head = _IMAGENET[name]
+        yield from (f"features.{i}" for i in features)
+        yield from (f"classifier.{i}" for i in head)
     else:
         # LeNet has two convolutions, Conv-2 as many as its name says.
         yield from _numbered("conv", 2 if name == "lenet" else int(name.removeprefix("conv-")))

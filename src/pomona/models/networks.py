@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pomona.core.errors import InputError
 from pomona.models.catalogue import Option
 from pomona.models.choice import hidden_sizes
+from pomona.models.imagenet import AlexNet, Vgg11
 
 Shape = tuple[int, int, int]
 
@@ -182,6 +183,8 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "resnet-20": lambda shape, classes, **options: ResNet(shape, classes, blocks=3, **options),
     "vgg-11": lambda shape, classes, **options: Vgg(shape, classes, depth=11, **options),
     "vgg-19": lambda shape, classes, **options: Vgg(shape, classes, depth=19, **options),
+    "alexnet": AlexNet,
+    "vgg-11-imagenet": Vgg11,
 }
 
 
@@ -195,7 +198,7 @@ def catalogue_network(name: str, shape: Shape, classes: int, options: Mapping[st
         options: Every option of the network.
 
     Raises:
-        InputError: The images are too small for the network.
+        InputError: The images are too small for the network, or it has fewer outputs than classes.
     """
     keywords: dict[str, Any] = dict(options)
     return NETWORKS[name](shape, classes, **keywords)

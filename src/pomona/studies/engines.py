@@ -13,7 +13,7 @@ from pomona.core.canonical import Value, digest
 from pomona.core.errors import InputError
 from pomona.core.reference import Reference
 from pomona.data.choice import DataChoice
-from pomona.models.catalogue import lanes_blocker
+from pomona.models.catalogue import draws, lanes_blocker
 from pomona.models.choice import ModelChoice
 from pomona.studies.document import Document
 from pomona.studies.feasible import Settled
@@ -71,9 +71,11 @@ def settle_engine(
         InputError: The lane engine was asked for and cannot run the network (has every reason), or a user's
             own network cannot be built or cannot compute such images.
     """
+    # Of a user's own network it is not known; that of the catalogue draws where it drops units.
+    random = choice.own or draws(choice.name, choice.options)
     if asked == "torch" or not _on_cpu(device):
         reasons = (f"the lane engine computes on the CPU, not on {device}",) if asked == "auto" else ()
-        return Engine("torch", device, choice.own, reasons)
+        return Engine("torch", device, random, reasons)
     if choice.own:
         found = _read(choice, input_shape, classes, folder)
     else:
@@ -87,7 +89,7 @@ def settle_engine(
             f"{choice.name} cannot run on the lane engine; write engine: auto, which takes torch for it, or "
             f"engine: torch{lines}"
         )
-    return Engine("torch", device, choice.own, found.reasons)
+    return Engine("torch", device, random, found.reasons)
 
 
 def engine_faults(
