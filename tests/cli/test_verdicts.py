@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pomona.cli.app import app
-from pomona.studies.expand import Point
 from pomona.studies.hypotheses.judge import judge
+from pomona.studies.points import Point
 from pomona.studies.registration.register import register
 from pomona.studies.results import Results
 from tests.studies.filled import STUDY, fill, opened, study_of

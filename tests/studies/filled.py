@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pomona.graph.ledger import Attempt, Measurement
 from pomona.graph.store import Store
-from pomona.studies.expand import Point
+from pomona.studies.points import Point
 from pomona.studies.results import Results
 from pomona.studies.run import Run
 from pomona.studies.study import Study, parse_study

@@ -14,7 +14,8 @@ from pomona.core.streams import Stream
 from pomona.report.asked import asked
 from pomona.report.evidence import Evidence
 from pomona.studies.examples import training_part
-from pomona.studies.expand import Population, expand
+from pomona.studies.expand import expand
+from pomona.studies.points import Population
 from pomona.studies.run import run
 from pomona.studies.study import parse_study
 

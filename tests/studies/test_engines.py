@@ -15,8 +15,9 @@ from pomona.report.write import write_report
 from pomona.studies import bench, engines, probes, recipes
 from pomona.studies.document import parse_document
 from pomona.studies.engines import kernels_here
-from pomona.studies.expand import Population, expand
+from pomona.studies.expand import expand
 from pomona.studies.plan import make_plan
+from pomona.studies.points import Population
 from pomona.studies.results import Results
 from pomona.studies.run import Run, run
 from pomona.studies.study import Study, check_study, parse_study

@@ -13,7 +13,8 @@ from pomona.core.canonical import digest
 from pomona.core.errors import InputError
 from pomona.core.schema import Late
 from pomona.studies.document import parse_document
-from pomona.studies.expand import Population, expand
+from pomona.studies.expand import expand
+from pomona.studies.points import Population
 from pomona.studies.study import check_study, load_study, parse_study
 from pomona.training.config import Train
 
@@ -44,15 +45,26 @@ def test_keys_of_the_library_study_are_golden(written: str, engine: str) -> None
 def test_quick_study_has_the_states_it_should() -> None:
     population = expand(load_study("iterative-pruning", "quick"))
     counts = {recipe: len(keys) for recipe, keys in by_recipe(population).items()}
-    assert counts == {"init": 3, "train": 3 + 3 * 6 * 12, "prune": 3 * 6 * 12, "treat": 3 * 6 * 12}
-    assert sum(s.work_steps for s in population.graph.states.values()) == 219 * 1875
-    assert len(population.points) == 3 + 3 * 6 * 13
+    pruned = 3 * 8 * 12
+    # An ensemble of all methods, one of three, two of two at each level; one over the replicates of each method,
+    # of level 0 one for all.
+    ensembles = 3 * 4 * 12 + 8 * 12 + 1
+    assert counts == {
+        **{"init": 3, "train": 3 + pruned, "prune": pruned, "treat": pruned},
+        **{"predict": 3 + pruned, "ensemble": ensembles},
+    }
+    assert sum(s.work_steps for s in population.graph.states.values()) == 291 * 1875
+    assert len(population.points) == 3 + 3 * 8 * 13 + 3 * 4 * 12 + 8 * 13
 
 
 def test_full_study_is_the_size_of_its_arms() -> None:
     population = expand(load_study("iterative-pruning"))
-    # 6 methods rewound, 2 of them finetuned and sigma-signed: 10 arms of 20 levels, and one dense run each.
-    assert len(by_recipe(population)["train"]) == 5 * (1 + 10 * 20)
+    # The paper's: 8 methods rewound, 4 of them finetuned, sigma-signed and signed: 20 arms of 20 levels and one
+    # dense run, 2,005 in all. Ours: two methods in another order, one from another start, late, rescaled, at
+    # another rate and with one epoch a level; dense runs of another order, another start and one epoch.
+    paper, ours = 5 * (1 + 20 * 20), 5 * (3 + 7 * 20)
+    assert (paper, paper + ours) == (2005, 2720)
+    assert len(by_recipe(population)["train"]) == paper + ours
 
 
 def test_dense_run_is_shared_by_all_arms() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_1samp, ttest_rel
 
-from pomona.studies.expand import Point
 from pomona.studies.hypotheses.judge import Judged, judge
+from pomona.studies.points import Point
 from pomona.studies.registration.register import register
 from pomona.studies.results import Results
 from pomona.studies.study import Study

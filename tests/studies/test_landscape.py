@@ -16,10 +16,11 @@ from pomona.graph.jobs import Job, Stored
 from pomona.graph.store import Files, Store
 from pomona.studies import bench
 from pomona.studies.blinding.blinded import blinded
-from pomona.studies.expand import Pair, Population, expand
+from pomona.studies.expand import expand
 from pomona.studies.identity import Identities
 from pomona.studies.landscape import QUANTITIES, begun_as, place_text, turned
 from pomona.studies.landscape_probes import measure_linear_connectivity
+from pomona.studies.points import Pair, Population
 from pomona.studies.results import Results
 from pomona.studies.run import run
 from pomona.studies.study import parse_study
@@ -401,9 +402,7 @@ hypotheses:
     test: {paired-t: greater}
     expect: {effect: 5pp}
 """
-    with pytest.raises(
-        ProblemsError, match=r"hypotheses\.0\.of: linear-connectivity is of two arms together"
-    ):
+    with pytest.raises(ProblemsError, match=r"hypotheses\.0\.of: linear-connectivity needs 'to': the arm"):
         parse_study(TEXT + hypothesis)
 
 

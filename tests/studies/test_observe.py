@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from pomona.core.errors import ProblemsError
-from pomona.studies.expand import Point, expand
+from pomona.studies.expand import expand
 from pomona.studies.hypotheses.cells import cells, keys, pilot_cells
 from pomona.studies.hypotheses.observe import observe, rows_of
 from pomona.studies.hypotheses.spec import Hypothesis, Regression
+from pomona.studies.points import Point
 from pomona.studies.results import Results
 from tests.studies.filled import fill, opened, study_of
 

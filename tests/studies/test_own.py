@@ -13,8 +13,9 @@ import pytest
 from pomona.core.errors import ProblemsError
 from pomona.graph.growth import sources_of
 from pomona.studies.document import parse_document
-from pomona.studies.expand import Population, expand
+from pomona.studies.expand import expand
 from pomona.studies.plan import make_plan
+from pomona.studies.points import Population
 from pomona.studies.results import Results
 from pomona.studies.run import run
 from pomona.studies.study import Study, check_study

@@ -72,7 +72,7 @@ def test_library_studies_and_their_presets_are_valid(name: str) -> None:
     assert study.spec.hypotheses
 
 
-def test_quick_preset_is_six_methods_rewound() -> None:
+def test_quick_preset_is_eight_methods_rewound() -> None:
     study = load_study("iterative-pruning", "quick")
     arms = study.arms_of("ticket")
     assert [arm["method"] for arm in arms] == [
@@ -82,6 +82,8 @@ def test_quick_preset_is_six_methods_rewound() -> None:
         "neg-inf-structured",
         "random-unstructured",
         "random-structured",
+        "hybrid",
+        "fc-only",
     ]
     assert {arm["treatment"] for arm in arms} == {"rewind"}
     assert study.spec.replicates == 3
@@ -118,7 +120,7 @@ def test_quick_preset_is_six_methods_rewound() -> None:
         ("{method: $method, amount: 20%}", "{method: l1-unstructured}", "no step uses $method"),
         ("like: full, duration: 1ep", "like: short", "'like' goes in a circle: short -> short"),
         ("init: fc, on: d", "init: fc", "'init' needs 'on'"),
-        ("from: dense, repeat", "from: dense, init: fc, repeat", "exactly one of 'init', 'from' and 'weights', got init, from"),
+        ("from: dense, repeat", "from: dense, init: fc, repeat", "exactly one of 'init', 'from', 'weights' and 'ensemble', got init, from"),
         ("steps:", "where: [method == l1-structured and method == l1-unstructured]\nsteps:", "leave no combination"),
         (", fix: {treatment: rewind}", "", "factor 'treatment' is left open; fix it"),
         ("a: {method: l1-unstructured}", "a: {method: l1-unstructurd}", "did you mean 'l1-unstructured'"),

@@ -9,8 +9,8 @@ import pytest
 
 from pomona.graph import chain
 from pomona.graph.ledger import Attempt
-from pomona.studies.expand import Point
 from pomona.studies.hypotheses.judge import Judged, judge
+from pomona.studies.points import Point
 from pomona.studies.registration.register import register
 from pomona.studies.results import Results
 from tests.studies.filled import fill, opened, study_of

@@ -10,7 +10,8 @@ import pytest
 
 from pomona.core.errors import ProblemsError
 from pomona.core.streams import Stream
-from pomona.studies.expand import Point, Population, expand
+from pomona.studies.expand import expand
+from pomona.studies.points import Point, Population
 from pomona.studies.results import Results
 from pomona.studies.run import run
 from pomona.studies.study import parse_study

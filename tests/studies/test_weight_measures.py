@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from pomona.core.errors import InputError
 from pomona.graph.store import Store
 from pomona.measures.structure import mask_structure
-from pomona.studies.expand import Point
+from pomona.studies.points import Point
 from pomona.studies.results import Results
 from pomona.studies.run import run
 from pomona.studies.schema import QUANTITIES

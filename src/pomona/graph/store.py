@@ -203,6 +203,11 @@ class Files:
         blob = self.written.write(*pack_masks(masks, kinds))
         return Output("masks", blob.digest, blob.size_bytes, blob.tensors)
 
+    def write_predictions(self, arrays: Arrays) -> Output:
+        """Store what a state says of examples."""
+        blob = self.written.write(arrays)
+        return Output("predictions", blob.digest, blob.size_bytes, blob.tensors)
+
     def describe(self, name: str, digest: str) -> Output:
         """A blob that is there already, as an output."""
         tensors = {key: tensor_digest(array) for key, array in self.blobs.read(digest)[0].items()}
@@ -214,6 +219,10 @@ class Files:
 
     def read_weights(self, digest: str) -> dict[str, NDArray[Any]]:
         """The tensors of a blob of weights."""
+        return self.blobs.read(digest)[0]
+
+    def read_predictions(self, digest: str) -> dict[str, NDArray[Any]]:
+        """The tensors of a blob of predictions."""
         return self.blobs.read(digest)[0]
 
     def read_masks(self, digest: str) -> tuple[dict[str, NDArray[np.bool_]], dict[str, str]]:

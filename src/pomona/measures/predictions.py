@@ -1,4 +1,4 @@
-"""Counts of right and wrong predictions to accuracies, and whether they beat guessing."""
+"""Predictions to numbers: accuracies, whether they beat guessing, agreement of networks, their average."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pomona.core.errors import InputError
 
 Counts = Sequence[int] | NDArray[np.integer]
+Classes = Sequence[int] | NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,96 @@ def at_chance(correct: int, total: int, chance: float) -> bool:
     if not 0 <= chance <= 1:
         raise InputError(f"expected a chance accuracy from 0 to 1, got {chance}")
     return correct / total <= chance + 2 * math.sqrt(chance * (1 - chance) / total)
+
+
+def agreement(a: Classes, b: Classes) -> float:
+    """Share of examples of which two networks predict the same class, right or wrong.
+
+    Args:
+        a: Predicted class of each example. Shape ``(n,)``.
+        b: The other network's, of the same examples.
+
+    Raises:
+        InputError: The shapes differ, there is no example, or a class is no whole number.
+
+    Source:
+        Paganini & Forde 2020, arXiv:2001.05050, Figure 14; theirs is the number, not the share, of examples.
+
+    >>> agreement([3, 1, 4, 1], [3, 1, 4, 5])
+    0.75
+    """
+    first, second = _both(a, b)
+    return float(np.count_nonzero(first == second) / len(first))
+
+
+def kappa(a: Classes, b: Classes, classes: int) -> float | None:
+    """Cohen's kappa: agreement beyond that of independent guesses with the same shares of the classes.
+
+    Args:
+        a: Predicted class of each example, from 0. Shape ``(n,)``.
+        b: The other network's, of the same examples.
+        classes: How many classes there are. One that nobody predicts changes nothing.
+
+    Returns:
+        1 for equal predictions, 0 for what chance gives, below 0 for less. None where both predict one and
+        the same class throughout: chance then agrees on everything too, and kappa is 0 / 0.
+
+    Raises:
+        InputError: As ``agreement``; or a class is out of range.
+
+    Source:
+        Cohen 1960, Educational and Psychological Measurement 20.
+    """
+    first, second = _both(a, b)
+    for predicted in (first, second):
+        if predicted.min() < 0 or predicted.max() >= classes:
+            wrong = int(predicted.min() if predicted.min() < 0 else predicted.max())
+            raise InputError(f"expected predicted classes from 0 to {classes - 1}, got {wrong}")
+    # In whole numbers, n squared times each share: 0 / 0 is then met exactly.
+    n, same = len(first), int(np.count_nonzero(first == second))
+    counts = (np.bincount(predicted, minlength=classes) for predicted in (first, second))
+    chance = sum(int(x) * int(y) for x, y in zip(*counts, strict=True))
+    return None if chance == n * n else (n * same - chance) / (n * n - chance)
+
+
+def averaged(probabilities: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+    """The prediction of an ensemble: the mean of its members' probabilities.
+
+    The class that it predicts is the ``argmax`` of a row; of tied classes that is the first. Sums of float16
+    are exact in float64, so the order of members that are stored as such makes no difference.
+
+    Args:
+        probabilities: Of each member, shape ``(n, classes)``.
+
+    Returns:
+        Shape ``(n, classes)``.
+
+    Raises:
+        InputError: There is no member, or shapes differ.
+
+    Source:
+        Paganini & Forde 2020, arXiv:2001.05050, Table 2.
+    """
+    shapes = [member.shape for member in probabilities]
+    if not shapes:
+        raise InputError("an average needs at least one member, got none")
+    if len(shapes[0]) != 2 or len(set(shapes)) > 1:
+        raise InputError(
+            f"expected probabilities of one shape (n, classes), got {', '.join(map(str, shapes))}"
+        )
+    total = np.zeros(shapes[0], np.float64)
+    for member in probabilities:
+        total += member
+    return (total / len(shapes)).astype(np.float32)
+
+
+def _both(a: Classes, b: Classes) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    first, second = np.asarray(a), np.asarray(b)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise InputError(f"expected two predictions for each example, got {first.shape} and {second.shape}")
+    if not len(first):
+        raise InputError("agreement needs at least one example, got none")
+    for predicted in (first, second):
+        if not np.issubdtype(predicted.dtype, np.integer):
+            raise InputError(f"expected predicted classes as whole numbers, got {predicted.dtype}")
+    return first, second

@@ -11,7 +11,7 @@ from pomona.data.choice import DataChoice
 from pomona.pruning.treatments import TREATMENTS, Treatment
 from pomona.report.evidence import Evidence
 from pomona.report.numbers import plain, ranges
-from pomona.studies.expand import Point
+from pomona.studies.points import Point
 from pomona.studies.resolve import Pruning, ResolvedStep
 from pomona.studies.study import builds_on
 from pomona.training.config import Train
@@ -25,6 +25,7 @@ _DISTRIBUTIONS = {
     "torch": "torch draws them",
     "glorot-normal": "Glorot normal",
     "glorot-uniform": "Glorot uniform",
+    "vgg": "torchvision draws those of VGG (convolutions normal by fan-out, linear layers with SD 0.01)",
 }
 
 
@@ -178,6 +179,9 @@ def _step(evidence: Evidence, name: str, variants: list[tuple[Mapping[str, str],
     points = [point for point in evidence.population.points if point.step == name]
     if spec.init is not None:
         what = "a fresh network" + (" under masks of another step" if spec.mask is not None else "")
+    elif spec.ensemble is not None:
+        members = ", ".join(spec.ensemble.members) or f"all {spec.ensemble.over}s"
+        what = f"the averaged predictions of {spec.ensemble.of} over {members}"
     elif spec.apply is not None:
         what = f"{spec.apply.recipe} on every state of {spec.from_}"
     elif spec.from_ is not None:

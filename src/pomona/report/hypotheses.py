@@ -7,6 +7,7 @@ from typing import Any
 
 from pomona.report.numbers import plain
 from pomona.report.units import unit_of, unit_of_measure
+from pomona.studies.hypotheses.estimand import MASKS, PREDICTIONS
 from pomona.studies.hypotheses.spec import TESTS, Contrast, Estimand, Hypothesis, Regression
 
 Row = tuple[str, str]
@@ -96,9 +97,11 @@ def _measured(of: Estimand) -> str:
         text = f"{of.quantity} of {text}"
     if of.layer:
         text += f" of {of.layer}"
-    if of.to is not None:
+    if of.to is not None and of.measure == MASKS:
         chance = "a share of that of independent masks" if of.corrected else "not corrected for chance"
-        text += f" to the masks of {_labels(of.to)} ({chance})"
+        return f"{text} to the masks of {_labels(of.to)} ({chance})"
+    if of.to is not None:
+        text += f" {'with' if of.measure == PREDICTIONS else 'to'} {_labels(of.to)}"
     return text
 
 
@@ -123,7 +126,9 @@ def _labels(arm: Mapping[str, Any]) -> str:
 
 
 def _regression(model: Regression) -> str:
-    parts = [f"{model.formula}, one row for each {model.rows}", f"the term {model.term} is tested"]
+    parts = [f"{model.formula}, one row for each {model.rows}"]
+    parts += [f"{name} is {outcome(of)}" for name, of in model.columns.items()]
+    parts += [f"the term {model.term} is tested"]
     if model.where:
         parts.append(f"rows where {model.where}")
     if model.cluster:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pomona.report.numbers import known, plain
+from pomona.studies.hypotheses.amounts import is_share
+from pomona.studies.hypotheses.estimand import LINE, MASKS
 from pomona.studies.hypotheses.spec import Estimand, Hypothesis
 
-_SHARES = ("accuracy", "class-accuracy", "density", "effective-density")
+_STABILITY = ("weight-stability", "moving-stability")
 _SIGNIFICANT = 3
 
 
@@ -100,12 +102,14 @@ def unit_of(hypothesis: Hypothesis) -> Unit:
 
 def unit_of_measure(of: Estimand) -> Unit:
     """The unit of what is measured, before levels become one number."""
-    if of.quantity is None and of.measure in _SHARES:
+    if is_share(of):
         return POINTS
-    if of.measure == "mask-distance":
+    if of.measure == LINE:
+        return Unit("nat", "nats")
+    if of.measure == MASKS:
         many = "of the distance of independent masks" if of.corrected else "of Jaccard distance"
         return Unit(many, many)
-    named = {"loss": ("nat", "nats"), "weight-stability": ("SD of the layer", "SDs of the layer")}
+    named = {"loss": ("nat", "nats"), **dict.fromkeys(_STABILITY, ("SD of the layer", "SDs of the layer"))}
     return Unit(*named.get(of.measure, ("", "")))
 
 

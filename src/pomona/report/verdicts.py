@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pomona.report.hypotheses import parts_of
@@ -232,7 +232,9 @@ def _floor(judged: Judged) -> str:
     floor, of = judged.observed.floor, judged.hypothesis.of
     assert floor is not None
     unit = unit_of_measure(of) if of is not None else unit_of(judged.hypothesis)
-    text = unit.interval(floor.estimate, floor.low, floor.high)
+    # It is a value and no difference: 45 %, not 45 points.
+    level = replace(unit, one=unit.absolute, many=unit.absolute) if unit.absolute else unit
+    text = level.interval(floor.estimate, floor.low, floor.high)
     text += f": the same arms under other data orders, n = {floor.n}"
     contrast = judged.hypothesis.contrast
     held = contrast.number if contrast is not None else None

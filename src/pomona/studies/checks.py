@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pomona.core.errors import ProblemsError
-from pomona.studies import landscape
 from pomona.studies.document import Document
 from pomona.studies.own import own_measures
 from pomona.studies.reach import Factors, factors_in
@@ -59,14 +58,6 @@ def measure_faults(spec: StudySpec, order: Sequence[str], document: Document) ->
     if spec.connectivity is not None:
         for fault in spec.connectivity.faults([*spec.factors, *spec.vary]):
             yield f"{document.where(('measure',))}: {fault}"
-    outcomes = [(("hypotheses", index, "of"), one.of) for index, one in enumerate(spec.hypotheses)]
-    outcomes += [(("variation", index, "of"), one.of) for index, one in enumerate(spec.variation)]
-    for place, of in outcomes:
-        if of is not None and of.measure == landscape.NAME:
-            yield (
-                f"{document.where(place)}: {landscape.NAME} is of two arms together, and no outcome of one "
-                "arm yet"
-            )
     try:
         own_measures(spec, order, document)
     except ProblemsError as error:

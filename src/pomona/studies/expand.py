@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from pomona.core.canonical import Value
 from pomona.core.errors import InputError, ProblemsError
-from pomona.core.step import Step
 from pomona.data.choice import DataChoice
-from pomona.graph.growth import add_probe, add_state
-from pomona.graph.nodes import Graph, Probe, State
+from pomona.graph.growth import add_state
+from pomona.graph.nodes import Graph, State
 from pomona.pruning.controls import CONTROLS
 from pomona.pruning.pools import check_names
 from pomona.pruning.treatments import Treatment
-from pomona.studies.engines import Engine, engine_faults
+from pomona.studies.engines import engine_faults
 from pomona.studies.feasible import unfit
 from pomona.studies.identity import Identities, Network
-from pomona.studies.landscape import linked, nothing_linked, refuse_running_statistics
-from pomona.studies.own import own_measures
-from pomona.studies.reach import lines_of_steps
-from pomona.studies.resolve import Applied, Arm, MaskSource, Pruning, ResolvedStep, Selector
-from pomona.studies.schema import moment_of
+from pomona.studies.measuring import Measuring, predicted, state_at
+from pomona.studies.points import Point, Population
+from pomona.studies.prunable import kinds_of
+from pomona.studies.resolve import Applied, Arm, Ensembled, MaskSource, Pruning, ResolvedStep, Selector
+from pomona.studies.schema import REPLICATE
 from pomona.studies.study import Study
 from pomona.studies.varied import idle_faults
 
@@ -36,112 +35,6 @@ _EVERYWHERE = frozenset({"all", "linear"})
 def _fit_for(pruning: Pruning | None, network: Network) -> Network:
     """A network with an engine that can hold pruned weights as the method wants them."""
     return network.holding if pruning is not None and pruning.method.pruned != "zero" else network
-
-
-@dataclass(frozen=True)
-class Point:
-    """A state as the study speaks of it: this step, this arm, this replicate, this level.
-
-    Args:
-        state: The state itself, trained where its step trains.
-        masked: The state that its mask came from.
-        start: The state that its own training started from.
-        origin: The untrained state that rewinding goes back to.
-        run: Its own training run; None where it was not trained.
-        trunk: The training run that began at ``origin``; None where there was none.
-        previous: The point one level before in its lineage.
-        first: The state that holds the initial values of its survivors, where that is not ``origin``.
-        held: Whether its pruned weights are held at values that need not be zero.
-        probes: What is measured of it alone, by measure (and part of the data).
-    """
-
-    step: str
-    replicate: int
-    level: int
-    arm: Arm
-    state: State
-    masked: State
-    start: State
-    origin: State
-    network: Network
-    data: DataChoice | None = None
-    run: State | None = None
-    trunk: State | None = None
-    previous: Point | None = None
-    first: State | None = None
-    held: bool = False
-    probes: dict[str, Probe] = field(default_factory=dict)
-
-    @property
-    def initial(self) -> State:
-        """The state that holds the initial values of its survivors."""
-        return self.first or self.origin
-
-    @property
-    def label(self) -> str:
-        """What it is called in progress lines and messages."""
-        arm = " ".join(self.arm.values())
-        return f"{self.step}{f' {arm}' if arm else ''} replicate {self.replicate} level {self.level}"
-
-
-def _compared(point: Point) -> dict[str, tuple[State, ...]]:
-    """The states that each measure of weights and masks reads at a point, as its probe has them."""
-    start = (point.start,) if point.run is not None else ()
-    found = {
-        "mask-structure": (point.state,),
-        "weight-magnitude": (point.state, point.initial),
-        "changed-density": (point.state, point.initial, *start),
-    }
-    before = point.previous
-    if before is not None:
-        found |= dict.fromkeys(("weight-stability", "rank-correlation"), (before.state, point.state))
-        if point.run is not None and before.run is not None:
-            found["moving-stability"] = (before.state, point.state, before.start, point.start)
-    return found
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two points that are compared, and the probe that does it."""
-
-    a: Point
-    b: Point
-    probe: Probe
-
-
-@dataclass
-class Population:
-    """All that a study asks for.
-
-    Args:
-        pairs: Whose masks are compared.
-        paths: Which are the ends of a straight line that is walked.
-    """
-
-    study: Study
-    graph: Graph
-    points: list[Point]
-    pairs: list[Pair]
-    paths: list[Pair] = field(default_factory=list)
-
-    def labels(self) -> dict[str, str]:
-        """What every state is called, by key. The first point that a state belongs to names it."""
-        names: dict[str, str] = {}
-        for point in self.points:
-            for state in (point.state, point.start, point.masked):
-                names.setdefault(state.key, point.label)
-        return names
-
-    def engines(self) -> dict[str, Engine]:
-        """The engine of each network that is trained or evaluated; where all agree, one without a name."""
-        used = [p.network for p in self.points if p.run is not None or "test" in p.probes]
-        found: dict[str, Engine] = {}
-        for network in used:
-            # One network may have two: where a method holds its pruned weights at values, and where not.
-            held = found.get(network.sized, network.engine) != network.engine
-            found[f"{network.sized}, pruned weights held" if held else network.sized] = network.engine
-        distinct = set(found.values())
-        return {"": distinct.pop()} if len(distinct) == 1 else found
 
 
 def expand(study: Study, device: str = "cpu") -> Population:
@@ -177,18 +70,21 @@ class _Expansion:
                 for replicate in range(study.spec.replicates):
                     place = (step, replicate, tuple(arm.values()))
                     self.points[place] = list(self._build(resolved, arm, replicate))
-        found = [point for group in self.points.values() for point in group]
-        pairs, paths = self._measure(found), list(self._paths(found))
+        measuring = Measuring(study, self.graph, self.make, self.points)
+        measuring.single()
+        compared = list(measuring.pairs()), list(measuring.paths()), list(measuring.agreements())
         idle = list(idle_faults(study.spec, self.graph, study.document))
         if idle:
             raise ProblemsError(f"{study.document.name} is not a valid study", idle)
-        self.population = Population(study, self.graph, found, pairs, paths)
+        self.population = Population(study, self.graph, measuring.points, *compared)
 
     def _build(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
         if step.model is not None:
             yield from self._fresh(step, arm, replicate)
         elif step.applied is not None:
             yield from self._applied(step, step.applied, arm, replicate)
+        elif step.ensembled is not None:
+            yield from self._ensembled(step, step.ensembled, arm, replicate)
         elif step.base is not None:
             yield from self._iterated(step, arm, replicate)
         else:
@@ -271,12 +167,33 @@ class _Expansion:
             point = replace(point, data=point.data or first.data)
             yield point
 
+    def _ensembled(self, step: ResolvedStep, joined: Ensembled, arm: Arm, replicate: int) -> Iterator[Point]:
+        """The averaged predictions of several states, level by level; over replicates only for the first."""
+        every = range(self.study.spec.replicates)
+        if joined.over == REPLICATE:
+            lineages = [self._find(Selector(joined.of), arm, r) for r in every] if replicate == 0 else []
+        else:
+            arms = [{**arm, joined.over: label} for label in joined.members]
+            lineages = [self._find(Selector(joined.of), one, replicate) for one in arms]
+        by_level: dict[int, list[Point]] = {}
+        for point in itertools.chain(*lineages):
+            by_level.setdefault(point.level, []).append(point)
+        for level, members in by_level.items():
+            # Level 0 may be one network for all of them.
+            if len(members) < len(lineages) or len({member.state.key for member in members}) == 1:
+                continue
+            said = [predicted(member, self.make, self.graph) for member in members]
+            state = self.graph.add(self.make.ensemble(said))
+            first = members[0]
+            place = (step.name, replicate, level, arm, state, state, state, first.origin)
+            yield Point(*place, first.network, first.data, members=tuple(members))
+
     def _masked(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
         """The weights of one state under the masks of another."""
         assert step.weights is not None
         assert step.mask is not None
         source = self._find(step.weights, arm, replicate)[-1]
-        weights = self._moment(source, step.weights.at)
+        weights = state_at(source, step.weights.at, self.make, self.graph)
         held = self._held(step, step.mask, arm, replicate)
         network = source.network.holding if held else source.network
         for level, masked in self._masks(step.mask, arm, replicate):
@@ -364,9 +281,6 @@ class _Expansion:
         form = (point.network.sized, id(pruning))
         if form in self._named or (everywhere and not any(isinstance(share, Mapping) for share in shares)):
             return
-        # Only for these is the network built, which takes torch.
-        from pomona.studies.prunable import kinds_of
-
         try:
             check_names(method, shares, kinds_of(point.network, self.study.document.folder))
         except InputError as error:
@@ -432,17 +346,6 @@ class _Expansion:
             )
         return self.graph.add(self.make.snapshot(point.trunk, treatment.to))
 
-    def _moment(self, point: Point, at: Step | None) -> State:
-        if at is None:
-            return point.state
-        if at.count == 0:
-            return point.start
-        if point.run is None:
-            raise InputError(
-                f"{point.step}@{at}: step {point.step!r} trains nothing, so it has no such moment"
-            )
-        return self.graph.add(self.make.snapshot(point.run, at))
-
     def _masks(self, source: MaskSource, arm: Arm, replicate: int) -> Iterator[tuple[int, State]]:
         """Masks by level."""
         for level, masked in self._plain_masks(source, arm, replicate):
@@ -468,7 +371,7 @@ class _Expansion:
             several = len(points) > 1 and source.of.level is None
             yield from ((p.level, p.masked) for p in points if p.level > 0 or not several)
             return
-        state = self._moment(points[-1], source.of.at)
+        state = state_at(points[-1], source.of.at, self.make, self.graph)
         for level in range(1, source.levels + 1):
             share = source.pruning.share(level, source.levels)
             state = self._pruned(state, source.pruning, share, level, points[-1], arm, points[-1].data)
@@ -496,74 +399,3 @@ class _Expansion:
                 f"step {selector.step!r} has no level {selector.level}; it ends at {points[-1].level}"
             )
         return found
-
-    def _measure(self, points: list[Point]) -> list[Pair]:
-        spec = self.study.spec
-        measures = {name for name in spec.measure if isinstance(name, str)}
-        moments = {name: at for name in sorted(measures) if (at := moment_of(name)) is not None}
-        own = own_measures(spec, self.study.order, self.study.document)
-        lines = lines_of_steps(spec, self.study.order)
-        for point in points:
-            if measures & {"accuracy", "class-accuracy", "loss"} and point.data is not None:
-                for part in ("test", *(["validation"] if point.data.validation else [])):
-                    make = self.make.of(point.arm)
-                    probe = make.evaluate(point.state, point.network, point.data, part, point.replicate)
-                    point.probes[part] = self.graph.measure(probe)
-            if "effective-density" in measures:
-                probe = self.make.effective_density(point.state, point.network)
-                point.probes["effective-density"] = self.graph.measure(probe)
-            for name, read in _compared(point).items():
-                if name in measures:
-                    point.probes[name] = self.graph.measure(self.make.compare(name, *read))
-            for name, moment in moments.items():
-                if point.run is not None:
-                    ends = self._moment(point, moment), point.state
-                    point.probes[name] = self.graph.measure(self.make.compare("rank-correlation", *ends))
-            for measure in own:
-                measured = [point]
-                if measure.against is not None:
-                    measured += self._against(measure.against, point, lines)
-                    if len(measured) == 1:
-                        continue
-                states = [one.state for one in measured]
-                probe = add_probe(self.graph, measure.probe, states, measure.parameters)
-                point.probes[measure.label] = probe
-        return list(self._pairs(points)) if "mask-distance" in measures else []
-
-    def _against(self, step: str, point: Point, lines: Mapping[str, frozenset[str]]) -> list[Point]:
-        """The one point of an earlier step that a measure compares with: of its level, or the only one."""
-        names = [name for name in self.study.factors if name in self.study.reach[step]]
-        if step not in lines[point.step] or any(name not in point.arm for name in names):
-            return []
-        found = self.points.get((step, point.replicate, tuple(point.arm[name] for name in names)), [])
-        return [other for other in found if other.level == point.level] or (found if len(found) == 1 else [])
-
-    def _pairs(self, points: list[Point]) -> Iterator[Pair]:
-        """Arms of one step at equal level and replicate, where both were pruned."""
-        groups: dict[tuple[str, int, int], list[Point]] = {}
-        for point in points:
-            if point.level > 0:
-                groups.setdefault((point.step, point.replicate, point.level), []).append(point)
-        for group in groups.values():
-            for a, b in itertools.combinations(group, 2):
-                yield Pair(a, b, self.graph.measure(self.make.compare("mask-distance", a.masked, b.masked)))
-
-    def _paths(self, points: list[Point]) -> Iterator[Pair]:
-        """Arms of one step that began as one network, at equal level and replicate, pruned or not."""
-        asked = self.study.spec.connectivity
-        if asked is None:
-            return
-        over = asked.factors(self.study.factors, self.study.spec.vary)
-        found = list(linked(points, over, self.graph))
-        if not found:
-            raise InputError(nothing_linked(over))
-        looked_into: set[str] = set()
-        for a, b in found:
-            assert a.data is not None
-            # Where one of the two holds pruned weights at values, both are evaluated by torch.
-            network = a.network if a.network.engine.name == "torch" else b.network
-            if network.sized not in looked_into:
-                refuse_running_statistics(network, self.study.document.folder)
-                looked_into.add(network.sized)
-            probe = self.make.connect(a.state, b.state, network, a.data, asked.points)
-            yield Pair(a, b, self.graph.measure(probe))

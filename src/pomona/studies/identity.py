@@ -40,6 +40,8 @@ VERSIONS = {
     "transfer": 1,
     "join": 1,
     "import": 1,
+    "predict": 1,
+    "ensemble": 1,
     SNAPSHOT: 1,
     "evaluate": 1,
     "linear-connectivity": 1,
@@ -51,6 +53,9 @@ VERSIONS = {
     "weight-magnitude": 1,
     "changed-density": 1,
     "moving-stability": 1,
+    "evaluate-ensemble": 1,
+    "ensemble-gain": 1,
+    "agreement": 1,
 }
 
 # From one value of a stream to the next: a study has at most so many replicates, so none meets another's.
@@ -387,6 +392,32 @@ class Identities:
         cost = f"evaluate {network.title} {part} {engine['name']}"
         how = self._seeing(network, data)
         return Probe("evaluate", VERSIONS["evaluate"], params, (state.key,), how, cost)
+
+    def predict(self, state: State, network: Network, data: DataChoice) -> State:
+        """What a network says of the test images."""
+        params: dict[str, Value] = {
+            "engine": self._once("engine", (network,), lambda: network.engine.record),
+            "data": self._once("test data", (data,), lambda: self._test_data(data)),
+        }
+        how = self._seeing(network, data)
+        cost = f"predict {network.title} {network.engine.record['name']}"
+        return State("predict", VERSIONS["predict"], params, (state.key,), how=how, cost=cost)
+
+    def ensemble(self, members: Sequence[State]) -> State:
+        """The averaged predictions of some states, in whatever order they are named."""
+        keys = sorted(member.key for member in members)
+        return State("ensemble", VERSIONS["ensemble"], {}, tuple(keys), cost="ensemble")
+
+    def evaluate_ensemble(
+        self, name: str, states: Sequence[State], network: Network, data: DataChoice
+    ) -> Probe:
+        """A measurement of predictions of test images: of an ensemble, and of its members behind it."""
+        params: dict[str, Value] = {
+            "data": self._once("test data", (data,), lambda: self._test_data(data)),
+        }
+        first, *rest = (state.key for state in states)
+        how = self._seeing(network, data)
+        return Probe(name, VERSIONS[name], params, (first, *sorted(rest)), how, cost=name)
 
     def connect(self, a: State, b: State, network: Network, data: DataChoice, points: int) -> Probe:
         """Error and loss on the test part along the line between two states, whichever is the first."""

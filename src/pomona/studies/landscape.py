@@ -17,8 +17,8 @@ from pomona.graph.nodes import Graph, State
 from pomona.models.catalogue import norm_of
 
 if TYPE_CHECKING:
-    from pomona.studies.expand import Point
     from pomona.studies.identity import Network
+    from pomona.studies.points import Point
 
 NAME = "linear-connectivity"
 ALONG = ("error-along", "loss-along")
@@ -102,7 +102,7 @@ def linked(points: Iterable[Point], over: Collection[str], graph: Graph) -> Iter
     """
     groups: dict[tuple[str, int, int, str, str, str], list[Point]] = {}
     for point in points:
-        if point.data is not None:
+        if point.data is not None and not point.members:
             seen = (point.data.name, point.data.normalise)  # all that a test depends on
             begun = begun_as(point.state, graph).key
             groups.setdefault((point.step, point.replicate, point.level, begun, *seen), []).append(point)

@@ -13,7 +13,7 @@ from pomona.graph.store import Store
 from pomona.studies.calibrate import SECONDS, calibrate
 from pomona.studies.engines import lacking
 from pomona.studies.executors import engines_of, open_executor
-from pomona.studies.expand import Population
+from pomona.studies.points import Population
 from pomona.studies.study import builds_on
 
 # What a state or measurement takes beside its computation: reading, writing, syncing. Measured on two cores;

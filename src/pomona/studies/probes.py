@@ -20,6 +20,7 @@ from pomona.measures.weights import weight_stability
 from pomona.pruning.layers import axes_of, groups_of
 from pomona.studies import bench
 from pomona.studies.landscape_probes import measure_linear_connectivity
+from pomona.studies.predicted import PREDICTION_PROBES
 from pomona.studies.pruned import holds_values
 from pomona.studies.weight_probes import WEIGHT_PROBES
 from pomona.training.evaluate import evaluate
@@ -120,6 +121,7 @@ PROBES: dict[str, ProbeFunction] = {
     "weight-stability": measure_weight_stability,
     "effective-density": measure_effective_density,
     **WEIGHT_PROBES,
+    **PREDICTION_PROBES,
 }
 
 

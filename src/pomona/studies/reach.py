@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pomona.core.errors import unknown
 from pomona.studies.document import Document
-from pomona.studies.schema import StepSpec, StudySpec
+from pomona.studies.schema import REPLICATE, StepSpec, StudySpec
 
 Factors = Mapping[str, Mapping[str, Any]]
 
@@ -21,6 +21,8 @@ def builds_on(spec: StepSpec) -> dict[str, str]:
         named["weights"] = spec.weights.partition("@")[0]
     if spec.mask is not None:
         named["mask"] = (spec.mask.score or spec.mask.of or "").partition("@")[0]
+    if spec.ensemble is not None:
+        named["ensemble"] = spec.ensemble.of
     for part in (spec.prune, spec.mask):
         if part is not None and part.like is not None:
             named["like"] = part.like
@@ -35,6 +37,9 @@ def order_steps(spec: StudySpec, document: Document, faults: list[str]) -> list[
         for key, other in builds_on(step).items():
             if other in spec.steps:
                 before[name].add(other)
+                if spec.steps[other].ensemble is not None:
+                    place = document.where(("steps", name, key))
+                    faults.append(f"{place}: {other!r} is an ensemble: it has predictions and no weights")
             else:
                 faults.append(f"{document.where(('steps', name, key))}: {unknown('step', other, spec.steps)}")
     order: list[str] = []
@@ -82,9 +87,33 @@ def reach_of_steps(spec: StudySpec, order: Sequence[str], factors: Factors) -> d
                 below -= {*step.mask.bindings, step.mask.over}
             if key == "from" and step.apply is not None:
                 below -= {step.apply.over}
+            if step.ensemble is not None:
+                below -= {step.ensemble.over}
             own |= below
-        reach[name] = frozenset(own | set(spec.vary))
+        joined = {step.ensemble.over} if step.ensemble is not None else set()
+        reach[name] = frozenset((own | set(spec.vary)) - joined)
     return reach
+
+
+def ensemble_faults(
+    spec: StudySpec, reach: Mapping[str, frozenset[str]], factors: Factors, document: Document
+) -> Iterator[str]:
+    """Ensembles over what makes no difference to their members, and members that there are not."""
+    for name, step in spec.steps.items():
+        joined = step.ensemble
+        if joined is None or joined.over == REPLICATE or joined.of not in reach:
+            continue
+        place = document.where(("steps", name, "ensemble"))
+        known = [factor for factor in factors if factor in reach[joined.of]]
+        if joined.over not in known:
+            what = f"factor of step {joined.of!r}"
+            yield unknown(what, joined.over, [*known, REPLICATE], where=f"{place}: over")
+            continue
+        labels = factors[joined.over]
+        for label in joined.members:
+            if label not in labels:
+                what = f"label of factor {joined.over!r}"
+                yield unknown(what, label, labels, where=f"{place}: members")
 
 
 def factors_in(written: Any, named: Mapping[str, Any], factors: Factors) -> set[str]:

@@ -25,6 +25,7 @@ from pomona.studies.bench import Tensors
 from pomona.studies.checkpoints import import_state
 from pomona.studies.examples import training_part
 from pomona.studies.gradual import During
+from pomona.studies.predicted import PREDICTION_RECIPES
 from pomona.studies.pruned import (
     carried,
     check_alive,
@@ -129,6 +130,7 @@ RECIPES: dict[str, Recipe] = {
     "transfer": transfer_state,
     "join": join_state,
     "import": import_state,
+    **PREDICTION_RECIPES,
 }
 
 

@@ -28,7 +28,17 @@ from pomona.pruning.treatments import Treatment
 from pomona.studies import problems
 from pomona.studies.document import Document
 from pomona.studies.own import load_own
-from pomona.studies.schema import ApplySpec, DuringSpec, Let, MaskSpec, PruneSpec, Rounding, StepSpec
+from pomona.studies.schema import (
+    REPLICATE,
+    ApplySpec,
+    DuringSpec,
+    EnsembleSpec,
+    Let,
+    MaskSpec,
+    PruneSpec,
+    Rounding,
+    StepSpec,
+)
 from pomona.studies.yamltext import Place, scalar_text
 from pomona.training.config import Train
 
@@ -130,8 +140,17 @@ class Applied:
 
 
 @dataclass(frozen=True)
+class Ensembled:
+    """Which states are averaged: of a step, over these labels of a factor, or over all replicates."""
+
+    of: str
+    over: str
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ResolvedStep:
-    """A step for one arm. Exactly one of ``model``, ``base`` and ``weights`` is given.
+    """A step for one arm. Exactly one of ``model``, ``base``, ``weights`` and ``ensembled`` is given.
 
     ``base`` goes with ``pruning`` or with ``applied``. ``fresh`` names layers that a mask from elsewhere
     leaves dense; ``head`` is the last one.
@@ -147,6 +166,7 @@ class ResolvedStep:
     during: Gradual | None = None
     treatment: Treatment | None = None
     applied: Applied | None = None
+    ensembled: Ensembled | None = None
     data: DataChoice | None = None
     train: Train | None = None
     fresh: tuple[str, ...] = ()
@@ -203,6 +223,7 @@ class Resolver:
             during=settle("during", lambda w, p: self._during(w, arm, p)),
             treatment=settle("treat", lambda w, p: self._part(Treatment, w, arm, p)),
             applied=settle("apply", lambda w, p: self._applied(w, arm, p)),
+            ensembled=settle("ensemble", lambda w, p: self._ensembled(w)),
             data=settle("on", lambda w, p: self._data(w, arm, p)),
             train=settle("train", lambda w, p: self._train(w, arm, p)),
             fresh=tuple(spec.map or ()),
@@ -404,6 +425,12 @@ class Resolver:
             raise InputError(f"{written}: {fault}{hint}")
         given = self.value(spec.parameters, arm)
         return Applied(recipe, self._validate(recipe.signature.parameters, given, place), spec.over, labels)
+
+    def _ensembled(self, spec: EnsembleSpec) -> Ensembled:
+        if spec.over == REPLICATE:
+            return Ensembled(spec.of, spec.over)
+        # That over and members are known is a matter of the study: an arm that lacks one is none.
+        return Ensembled(spec.of, spec.over, spec.members or tuple(self.factors.get(spec.over, ())))
 
     def _bound(self, step: str, factor: str, written: Any, arm: Arm) -> str:
         """The label that a factor of another step is bound to."""

@@ -14,8 +14,9 @@ from pomona.graph.scheduler import LASTING
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.stats.intervals import summarise
 from pomona.studies import landscape
-from pomona.studies.expand import Pair, Point, Population, expand
+from pomona.studies.expand import expand
 from pomona.studies.own import OwnMeasure, own_measures
+from pomona.studies.points import Pair, Point, Population
 from pomona.studies.schema import QUANTITIES
 from pomona.studies.study import Study, load_study
 
@@ -256,13 +257,13 @@ class Results:
         Args:
             level: Pruning level.
             replicate: Replicate.
-            step: Name of the step; the last of the study by default.
+            step: Name of the step; the last of the study that is no ensemble by default.
             arm: Label by factor; a factor with one label in this step may be left out.
 
         Raises:
             InputError: No point or several fit; says what there is.
         """
-        wanted = step or self.study.order[-1]
+        wanted = step or self.study.networks[-1]
         if wanted not in self.study.order:
             raise InputError(unknown("step", wanted, self.study.order))
         for factor, label in arm.items():

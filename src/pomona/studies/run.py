@@ -13,7 +13,8 @@ from pomona.graph.scheduler import Failure, Manner, Scheduler, Tally
 from pomona.graph.store import DEFAULT_STORE, Store
 from pomona.studies.blinding.blinded import shown
 from pomona.studies.drive import Order, drive, missing, refuse_while_importing
-from pomona.studies.expand import Population, expand
+from pomona.studies.expand import expand
+from pomona.studies.points import Population
 from pomona.studies.results import Results
 from pomona.studies.study import Study, load_study
 

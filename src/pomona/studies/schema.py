@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from pomona.core.errors import InputError, unknown
 from pomona.core.reference import is_reference
@@ -34,6 +34,11 @@ MEASURES = {
     "random mask of as many weights (1: as random); column-clustering and row-clustering, the same from 0 "
     "(as random) to 1 (whole ones only); empty-columns and empty-rows, the share that keeps nothing, beside "
     "chance-empty-columns and chance-empty-rows, those of a random mask",
+    "agreement": "share of test images of which two arms predict the same class, at equal level; beside it "
+    "kappa, the same beyond what their class counts give by chance (Cohen)",
+    "ensemble-gain": "accuracy of an ensemble less that of its members: over-mean, less their mean; "
+    "over-best, less the best of them on these same images, so that it is judged severely; beside them "
+    "members-mean and best-member",
     "weight-stability": "mean |w(level) - w(level - 1)| of weights alive at both, in SDs of the layer",
     "moving-stability": "weight-stability without the weights that the training of either level left as "
     "they were, bit for bit, as those of a dead layer, which look perfectly stable",
@@ -54,13 +59,18 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     ),
     "weight-magnitude": ("weight-magnitude", "weight-sd", "initial-magnitude", "initial-sd"),
     "changed-density": ("changed-density", "unmoved"),
+    "agreement": ("agreement", "kappa"),
+    "ensemble-gain": ("over-mean", "over-best", "members-mean", "best-member"),
 }
+# Sets of figures that a report can show in place of the usual ones, and whose they are.
+FIGURES = {"iterative-pruning": "arXiv:2001.05050"}
 Count = Annotated[int, Field(ge=1, strict=True)]
 Rounding = Literal["nearest", "floor"]
 Asked = Literal["auto", "lanes", "torch"]
 _ASKED = TypeVar("_ASKED", Hypothesis, Variation)
 # A name, `$factor`, or the thing itself written out; which one is settled when the step is resolved.
 Written = Any
+REPLICATE = "replicate"  # what an ensemble may join beside the labels of a factor
 
 
 class Let(Part):
@@ -207,6 +217,28 @@ class ProbeSpec(Part):
         return " ".join([self.probe, *against, *given])
 
 
+class EnsembleSpec(Part):
+    """An ensemble at every level: the mean of what its members say of each test image.
+
+    Args:
+        of: The step whose states are the members.
+        over: The factor whose labels are joined, or ``replicate``.
+        members: Which labels; all unless given. Arms that lack one of them have no ensemble.
+    """
+
+    of: str
+    over: str
+    members: tuple[Annotated[str, BeforeValidator(scalar_text)], ...] = ()
+
+    @model_validator(mode="after")
+    def _two_or_more(self) -> EnsembleSpec:
+        if len(self.members) == 1 or len(set(self.members)) < len(self.members):
+            raise InputError(f"expected two or more different members, got {', '.join(self.members)}")
+        if self.members and self.over == REPLICATE:
+            raise InputError("an ensemble over replicates joins all of them: leave 'members' out")
+        return self
+
+
 # Told apart by the key, so that a fault in one form is not reported as a fault of the other too.
 Measured = Annotated[
     Annotated[str | ProbeSpec, Tag("ProbeSpec")]
@@ -223,6 +255,7 @@ class StepSpec(Part):
     init: Written = None
     from_: Annotated[str | None, Field(alias="from")] = None
     weights: str | None = None
+    ensemble: EnsembleSpec | None = None
     mask: MaskSpec | None = None
     repeat: Written = 1
     prune: PruneSpec | None = None
@@ -235,10 +268,15 @@ class StepSpec(Part):
 
     @model_validator(mode="after")
     def _one_start(self) -> StepSpec:
-        starts = [n for n in ("init", "from_", "weights") if getattr(self, n) is not None]
+        starts = [n for n in ("init", "from_", "weights", "ensemble") if getattr(self, n) is not None]
         if len(starts) != 1:
             got = ", ".join(n.rstrip("_") for n in starts) or "none"
-            raise InputError(f"a step starts with exactly one of 'init', 'from' and 'weights', got {got}")
+            raise InputError(
+                f"a step starts with exactly one of 'init', 'from', 'weights' and 'ensemble', got {got}"
+            )
+        if self.ensemble is not None and self.model_fields_set != {"ensemble"}:
+            other = sorted(self.model_fields_set - {"ensemble"})[0]
+            raise InputError(f"an ensemble averages predictions and goes alone: leave {other!r} out")
         if self.prune is not None and self.from_ is None:
             raise InputError("'prune' needs 'from': the step whose states are pruned")
         if self.apply is not None and self.from_ is None:
@@ -289,6 +327,8 @@ class StudySpec(Part):
     vary: dict[str, Annotated[int, Field(ge=2, le=1000, strict=True)]] = {}
     variation: tuple[Variation, ...] = ()
     verdicts: bool = True
+    # Sets of figures of a paper that the report draws.
+    figures: tuple[str, ...] = ()
     # Whose weights stay in the store: all, last-level, none, or a query.
     keep: str = "all"
 
@@ -331,8 +371,6 @@ class StudySpec(Part):
             known = QUANTITIES.get(of.measure, ()) if of is not None else ()
             if of is None or not known or (of.quantity is None and of.measure in known):
                 continue
-            if of.measure == landscape.NAME:
-                continue  # no outcome of an arm, whichever of its numbers: told with its place elsewhere
             if of.quantity is None:
                 raise InputError(f"{of.measure} has several numbers: give 'quantity', {' or '.join(known)}")
             if of.quantity not in known:
@@ -344,6 +382,14 @@ class StudySpec(Part):
     def _policy(cls, keep: str) -> str:
         check_policy(keep)
         return keep
+
+    @field_validator("figures")
+    @classmethod
+    def _known_figures(cls, figures: tuple[str, ...]) -> tuple[str, ...]:
+        for name in figures:
+            if name not in FIGURES:
+                raise InputError(unknown("set of figures", name, FIGURES))
+        return tuple(dict.fromkeys(figures))
 
     @field_validator("hold", "vary")
     @classmethod

@@ -31,10 +31,10 @@ from pomona.studies.engines import engine_faults, settle_engine
 from pomona.studies.feasible import Settled, unfit
 from pomona.studies.hypotheses.check import hypothesis_faults
 from pomona.studies.reach import builds_on as builds_on
-from pomona.studies.reach import order_steps, reach_of_steps
+from pomona.studies.reach import ensemble_faults, order_steps, reach_of_steps
 from pomona.studies.resolve import Arm, ResolvedStep, Resolver
 from pomona.studies.roles import variation_faults
-from pomona.studies.schema import StudySpec
+from pomona.studies.schema import EnsembleSpec, StudySpec
 from pomona.studies.shortform import expand_sugar
 from pomona.studies.varied import varied_factors, vary_faults
 from pomona.studies.where import parse_condition
@@ -76,11 +76,28 @@ class Study:
         """Settles steps for an arm."""
         return Resolver(self.document, self.spec.let, self.factors, self.spec.steps)
 
+    @property
+    def networks(self) -> list[str]:
+        """The steps whose states have weights, in order: all that are no ensemble."""
+        # Of a study under codes the steps are not told.
+        return [
+            step for step in self.order if step not in self.spec.steps or not self.spec.steps[step].ensemble
+        ]
+
     def arms_of(self, step: str) -> list[dict[str, str]]:
         """The distinct arms of a step: only factors that it reaches, in the order of the study."""
         names = [factor for factor in self.factors if factor in self.reach[step]]
         found = {tuple(arm[name] for name in names): None for arm in self.arms}
-        return [dict(zip(names, labels, strict=True)) for labels in found]
+        arms = [dict(zip(names, labels, strict=True)) for labels in found]
+        joined = self.spec.steps[step].ensemble
+        return arms if joined is None else [arm for arm in arms if self._is_whole(joined, arm)]
+
+    def _is_whole(self, joined: EnsembleSpec, arm: Arm) -> bool:
+        """Whether an arm of an ensemble has all of its members."""
+        if joined.over not in self.factors or joined.of not in self.spec.steps:
+            return True
+        there = {one.get(joined.over) for one in self.arms_of(joined.of) if arm.items() <= one.items()}
+        return there >= set(joined.members or self.factors[joined.over])
 
     def settled(self) -> dict[str, list[tuple[Arm, ResolvedStep]]]:
         """Every step in order, for each of its arms."""
@@ -172,6 +189,7 @@ def _examine(document: Document) -> tuple[Study | None, list[str]]:
     arms = _arms(spec, factors, document, faults)
     reach = reach_of_steps(spec, order, factors)
     faults += factor_faults(factors, reach, document)
+    faults += ensemble_faults(spec, reach, factors, document)
     study = Study(document, spec, factors, tuple(order), reach, tuple(arms))
     settled = _settle(study, faults)
     faults += entry_faults(spec.let, study.resolver, factors)

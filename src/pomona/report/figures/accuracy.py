@@ -81,7 +81,7 @@ def _panel(
 ) -> alt.LayerChart | alt.FacetChart:
     import altair as alt
 
-    x = log_density("density", _X, data["density"].min())
+    x = log_density("density", _X, data["density"].min(), data["density"].max())
     y = shares("accuracy", "test accuracy", limits)
     drawn = curves(alt.Chart(data), evidence, arms, x, y, legend_width)
     chance = data.loc[data["series"] == "chance", "accuracy"]

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 _PIXELS_A_CHARACTER = 7
 
 
-def log_density(field: str, title: str, lowest: float, format_: str = "~%") -> alt.X:
-    """A density on a log axis that begins with the dense network and ends with the sparsest."""
+def log_density(field: str, title: str, lowest: float, highest: float = 1.0, format_: str = "~%") -> alt.X:
+    """A density on a log axis that begins with the dense network and ends with the sparsest.
+
+    Networks of an ensemble together may have more weights than a dense one: the axis begins with ``highest``.
+    """
     import altair as alt
 
-    domain = [1.08, min(lowest, 0.9) * 0.92]
-    axis = alt.Axis(values=ticks(domain[1]), format=format_, title=title)
+    domain = [1.08 * max(highest, 1.0), min(lowest, 0.9) * 0.92]
+    beyond = [value for value in (10.0, 8.0, 5.0, 3.0, 2.0) if value <= highest]
+    axis = alt.Axis(values=[*beyond, *ticks(domain[1])], format=format_, title=title)
     return alt.X(f"{field}:Q", axis=axis, scale=alt.Scale(type="log", domain=domain, nice=False))
 
 

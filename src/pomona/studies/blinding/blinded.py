@@ -16,7 +16,7 @@ from pomona.studies.blinding.blind import STEP, Blind, active, blindings
 from pomona.studies.blinding.closed import telling
 from pomona.studies.blinding.codes import coded_key, codes_of
 from pomona.studies.blinding.tellable import told_apart
-from pomona.studies.expand import Pair, Point, Population
+from pomona.studies.points import Pair, Point, Population
 from pomona.studies.results import LostPoint, Results
 from pomona.studies.schema import Let
 from pomona.studies.study import Study
@@ -175,7 +175,9 @@ class _Names:
                 found.append(Pair(a, b, pair.probe))
             return sorted(found, key=lambda pair: (place[id(pair.a)], place[id(pair.b)]))
 
-        return Population(self.study(), own.graph, points, ordered(own.pairs), ordered(own.paths))
+        return Population(
+            self.study(), own.graph, points, *map(ordered, (own.pairs, own.paths, own.agreements))
+        )
 
     def words(self) -> list[str]:
         """Words that tell arms apart: labels and what they stand for; those first that may hold others.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pomona.studies.blinding.blind import STEP
-from pomona.studies.expand import Point
+from pomona.studies.points import Point
 
 Place = tuple[str, ...]
 Kept = Mapping[str, tuple[int, int]]

@@ -21,11 +21,11 @@ from pomona.studies.design.detect import (
 )
 from pomona.studies.design.reachable import reach
 from pomona.studies.design.spread import Spread, spread
-from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import Cell, cells, keys
 from pomona.studies.hypotheses.spec import Hypothesis
 from pomona.studies.hypotheses.values import unit_of
 from pomona.studies.plan import Pace, keys_done
+from pomona.studies.points import Population
 from pomona.studies.results import Results
 from pomona.studies.study import Study
 

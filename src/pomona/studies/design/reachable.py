@@ -143,7 +143,7 @@ def _counter(hypothesis: Hypothesis, found: Sequence[Cell], n: int) -> Callable[
     if model is None or len(model.cluster) != 1 or not found:
         return lambda replicates: None
     try:
-        count = len({_cluster(cell, model) for cell in found})
+        count = len({_cluster(cell, model) for cell in found if cell.points})
     except KeyError:
         return lambda replicates: None
     if {"replicate", "lineage"} & set(model.cluster[0].split(":")):
@@ -152,7 +152,7 @@ def _counter(hypothesis: Hypothesis, found: Sequence[Cell], n: int) -> Callable[
 
 
 def _cluster(cell: Cell, model: Regression) -> tuple[object, ...]:
-    (point,) = cell.points
+    point = cell.points[-1]
     known: dict[str, object] = {
         **cell.labels,
         "replicate": cell.replicate,

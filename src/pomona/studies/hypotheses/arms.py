@@ -15,12 +15,15 @@ Labels = Mapping[str, str]
 
 
 def step_of(study: Study, arm: Mapping[str, Any], contrast: Contrast) -> str:
-    """The step of an arm: the one that it names, else the last that reaches all factors that are compared."""
+    """The step of an arm: the one that it names, else the last that reaches all factors that are compared.
+
+    An ensemble has to be named.
+    """
     if "step" in arm:
         return str(arm["step"])
     compared = {*contrast.a, *(contrast.b or {}), *contrast.across} - {"step"}
-    reaching = [step for step in study.order if compared <= study.reach[step]]
-    return (reaching or list(study.order))[-1]
+    reaching = [step for step in study.networks if compared <= study.reach[step]]
+    return (reaching or study.networks)[-1]
 
 
 def labels_of(arm: Mapping[str, Any]) -> dict[str, str]:

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pomona.graph.nodes import Probe
-from pomona.studies.expand import Pair, Point, Population
 from pomona.studies.hypotheses.arms import Labels, labels_of, sides, step_of
-from pomona.studies.hypotheses.rows import selected
-from pomona.studies.hypotheses.spec import Contrast, Estimand, Hypothesis
+from pomona.studies.hypotheses.columns import steps_of
+from pomona.studies.hypotheses.estimand import LINE, MASKS, PREDICTIONS, WITH_FLOOR
+from pomona.studies.hypotheses.rows import RowPlace, row_condition, selected
+from pomona.studies.hypotheses.spec import LINEAGE, Contrast, Estimand, Hypothesis, Regression
 from pomona.studies.own import own_measures
+from pomona.studies.points import Pair, Point, Population
 
 FLOOR = "floor"
 ROW = "row"
-ORDER = "order"  # the stream whose other values give the noise floor of masks
+ORDER = "order"  # the stream whose other values give the noise floor
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class Cell:
             ``row`` of a regression.
         replicate: Its replicate.
         labels: Label by factor, of averaged and matched factors too.
-        points: Its states by level; with masks of two arms those of the first.
+        points: Its states by level; of a measure of two arms those of the first.
         probes: What is read of each point, in the same order; several where levels are placed by a measure.
+        others: Of a measure of two arms the points of the other one, in the same order.
     """
 
     side: str
@@ -38,6 +41,17 @@ class Cell:
     labels: Labels
     points: tuple[Point, ...]
     probes: tuple[tuple[Probe, ...], ...]
+    others: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One replicate of one arm, level by level."""
+
+    step: str
+    replicate: int
+    labels: Labels
+    points: tuple[Point, ...]
 
 
 def cells(population: Population, hypothesis: Hypothesis) -> list[Cell]:
@@ -66,7 +80,7 @@ def keys(found: Sequence[Cell]) -> frozenset[str]:
 
 
 class Lineages:
-    """The points of a population by step, replicate and arm; pairs of masks by theirs."""
+    """The points of a population by step, replicate and arm; comparisons of two by measure and points."""
 
     def __init__(self, population: Population) -> None:
         self.study = population.study
@@ -78,8 +92,14 @@ class Lineages:
                 seen[place] = []
                 self._points.setdefault(place[:2], []).append((point.arm, seen[place]))
             seen[place].append(point)
-        self._pairs: dict[frozenset[int], Pair] = {
-            frozenset((id(pair.a), id(pair.b))): pair for pair in population.pairs
+        compared = {
+            MASKS: population.pairs,
+            PREDICTIONS: population.agreements,
+            LINE: population.paths,
+        }
+        self._pairs: dict[str, dict[frozenset[int], Pair]] = {
+            measure: {frozenset((id(pair.a), id(pair.b))): pair for pair in pairs}
+            for measure, pairs in compared.items()
         }
         spec = self.study.spec
         own = own_measures(spec, self.study.order, self.study.document) if spec.own_measures else []
@@ -112,25 +132,55 @@ class Lineages:
             names.append("effective-density")
         yield from (point.probes[name] for name in dict.fromkeys(names) if name in point.probes)
 
-    def pair(self, a: Point, b: Point) -> Pair | None:
-        """The comparison of two points' masks, whichever is the first."""
-        return self._pairs.get(frozenset((id(a), id(b))))
+    def pair(self, measure: str, a: Point, b: Point) -> Pair | None:
+        """The comparison of two points by a measure, whichever is the first."""
+        return self._pairs[measure].get(frozenset((id(a), id(b))))
 
 
 def _cells(population: Population, hypothesis: Hypothesis, replicates: Sequence[int]) -> Iterator[Cell]:
     model = hypothesis.model
     if model is not None:
-        read = ["test", *(["effective-density"] if "effective_density" in model.formula else [])]
-        for point in selected(population, model):
-            if point.replicate in replicates and "test" in point.probes:
-                probes = tuple(point.probes[name] for name in read if name in point.probes)
-                yield Cell(ROW, point.replicate, point.arm, (point,), (probes,))
+        rows = _row_lineages if model.rows == LINEAGE else _row_states
+        yield from (cell for cell in rows(population, model) if cell.replicate in replicates)
         return
     lineages = _lineages(population)
     assert hypothesis.contrast is not None
     assert hypothesis.of is not None
     for replicate in replicates:
         yield from _contrasted(lineages, hypothesis.contrast, hypothesis.of, replicate)
+
+
+def lineages_of(population: Population, model: Regression) -> Iterator[Lineage]:
+    """The lineages that a regression has rows for, in the order of steps, replicates and arms."""
+    study, known = population.study, _lineages(population)
+    condition = row_condition(study, model)
+    for step in steps_of(study, model):
+        for replicate in range(study.spec.replicates):
+            for labels, points in known.of(step, replicate, {}):
+                if condition(RowPlace(step, replicate, labels)):
+                    yield Lineage(step, replicate, labels, tuple(points))
+
+
+def _row_states(population: Population, model: Regression) -> Iterator[Cell]:
+    read = ["test", *(["effective-density"] if "effective_density" in model.formula else [])]
+    for point in selected(population, model):
+        if "test" in point.probes:
+            probes = tuple(point.probes[name] for name in read if name in point.probes)
+            yield Cell(ROW, point.replicate, point.arm, (point,), (probes,))
+
+
+def _row_lineages(population: Population, model: Regression) -> Iterator[Cell]:
+    """A cell for each row, with every level and probe that any of its columns reads."""
+    known = _lineages(population)
+    for one in lineages_of(population, model):
+        read: dict[int, dict[str, Probe]] = {}
+        for of in model.columns.values():
+            wanted = levels_read(one.points, of)
+            for point, probes in zip(wanted, known.read(wanted, of), strict=True):
+                read.setdefault(one.points.index(point), {}).update({probe.key: probe for probe in probes})
+        found = sorted(read.items())
+        points = tuple(one.points[place] for place, _ in found)
+        yield Cell(ROW, one.replicate, one.labels, points, tuple(tuple(by.values()) for _, by in found))
 
 
 def _lineages(population: Population) -> Lineages:
@@ -151,11 +201,11 @@ def _contrasted(lineages: Lineages, contrast: Contrast, of: Estimand, replicate:
         for step, labels, points in arms:
             if common is not None and tuple(labels.get(f, "") for f in contrast.match) not in common:
                 continue
-            read = _at(points, of)
+            read = levels_read(points, of)
             if of.to is None:
                 yield Cell(side, replicate, labels, tuple(read), lineages.read(read, of))
             else:
-                yield from _masks(lineages, of, (side, step, labels), read)
+                yield from _of_two(lineages, of, (side, step, labels), read)
 
 
 def _matched(
@@ -168,7 +218,7 @@ def _matched(
     return set.intersection(*each)
 
 
-def _at(points: Sequence[Point], of: Estimand) -> list[Point]:
+def levels_read(points: Sequence[Point], of: Estimand) -> list[Point]:
     """The points of a lineage that an estimand reads: one level where it says so, all where any may count."""
     if of.match is None:
         return list(points[-1:])
@@ -180,43 +230,55 @@ def _at(points: Sequence[Point], of: Estimand) -> list[Point]:
     return list(points)
 
 
-def _masks(
+def _of_two(
     lineages: Lineages,
     of: Estimand,
     arm: tuple[str, str, Labels],
     points: Sequence[Point],
 ) -> Iterator[Cell]:
-    """An arm's masks beside those of the arm that they are compared with, and the noise floors of both."""
+    """An arm beside the one that it is compared with, and the noise floors of both."""
     side, step, labels = arm
     assert of.to is not None
     wanted = {**labels, **labels_of(of.to)}
     others = lineages.of(step, points[0].replicate if points else 0, wanted)
     for _, other in others[:1]:
         read = [(point, _level(other, point.level)) for point in points]
-        yield _compared(lineages, side, labels, read)
+        yield _compared(lineages, of, (side, labels), read)
         for own, lineage in ((labels, points), (wanted, _leveled(other, points))):
-            yield from _floors(lineages, step, own, lineage)
+            yield from _floors(lineages, of, (step, own), lineage)
 
 
-def _floors(lineages: Lineages, step: str, labels: Labels, points: Sequence[Point]) -> Iterator[Cell]:
-    """The same arm with other data orders: masks that differ by noise alone."""
-    if ORDER not in lineages.study.spec.vary or ORDER not in labels or not points:
+def _floors(
+    lineages: Lineages, of: Estimand, arm: tuple[str, Labels], points: Sequence[Point]
+) -> Iterator[Cell]:
+    """The same arm with other data orders: what differs by noise alone."""
+    step, labels = arm
+    varied = ORDER in lineages.study.spec.vary and ORDER in labels
+    if of.measure not in WITH_FLOOR or not varied or not points:
         return
     rest = {factor: label for factor, label in labels.items() if factor != ORDER}
     for other_labels, other in lineages.of(step, points[0].replicate, rest):
         if other_labels[ORDER] != labels[ORDER]:
             read = [(point, _level(other, point.level)) for point in points]
-            yield _compared(lineages, FLOOR, labels, read)
+            yield _compared(lineages, of, (FLOOR, labels), read)
 
 
 def _compared(
-    lineages: Lineages, side: str, labels: Labels, read: Sequence[tuple[Point, Point | None]]
+    lineages: Lineages,
+    of: Estimand,
+    arm: tuple[str, Labels],
+    read: Sequence[tuple[Point, Point | None]],
 ) -> Cell:
-    pairs = [(a, lineages.pair(a, b)) for a, b in read if b is not None]
-    there = [(point, pair) for point, pair in pairs if pair is not None]
-    replicate = read[0][0].replicate if read else 0
+    side, labels = arm
+    pairs = [(a, b, lineages.pair(of.measure, a, b)) for a, b in read if b is not None]
+    there = [(a, b, pair.probe) for a, b, pair in pairs if pair is not None]
     return Cell(
-        side, replicate, labels, tuple(point for point, _ in there), tuple((pair.probe,) for _, pair in there)
+        side,
+        read[0][0].replicate if read else 0,
+        labels,
+        tuple(a for a, _, _ in there),
+        tuple((probe,) for _, _, probe in there),
+        tuple(b for _, b, _ in there),
     )
 
 

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.core.errors import InputError, unknown
 from pomona.studies.hypotheses.arms import labels_of, sides, step_of
-from pomona.studies.hypotheses.estimand import EVALUATED, Estimand
-from pomona.studies.hypotheses.readable import unreadable
+from pomona.studies.hypotheses.columns import column_faults
+from pomona.studies.hypotheses.estimand import Estimand
+from pomona.studies.hypotheses.readable import measure_faults as measure_faults
+from pomona.studies.hypotheses.readable import place_faults, uncompared, unreadable
 from pomona.studies.hypotheses.rows import row_condition
 from pomona.studies.hypotheses.spec import NOISE, Contrast, Hypothesis, Regression
-from pomona.studies.schema import MEASURES
 from pomona.studies.yamltext import scalar_text
 
 if TYPE_CHECKING:
     from pomona.studies.study import Study
 
 Row = tuple[str, ...]
+Place = tuple[str, ...]  # below a hypothesis
 _ORDER = "order"  # the stream whose values give the noise floor of masks
 
 
@@ -25,37 +27,23 @@ def hypothesis_faults(study: Study) -> Iterator[str]:
     """Contrasts that leave a factor open, compare what there is not, or read what is not measured."""
     for index, hypothesis in enumerate(study.spec.hypotheses):
         for key, fault in _faults(study, hypothesis):
-            yield f"{study.document.where(('hypotheses', index, key))}: {fault}"
+            yield f"{study.document.where(('hypotheses', index, *key))}: {fault}"
     yield from _blind_faults(study)
 
 
-def _faults(study: Study, hypothesis: Hypothesis) -> Iterator[tuple[str, str]]:
+def _faults(study: Study, hypothesis: Hypothesis) -> Iterator[tuple[Place, str]]:
     if hypothesis.model is not None:
-        yield from (("model", fault) for fault in _model_faults(study, hypothesis.model))
+        yield from _model_faults(study, hypothesis.model)
         return
     contrast, of = hypothesis.contrast, hypothesis.of
     assert contrast is not None
     assert of is not None
-    yield from (("of", fault) for fault in measure_faults(study, of))
+    yield from ((("of",), fault) for fault in measure_faults(study, of))
     found = list(_contrast_faults(study, contrast, of))
-    yield from (("contrast", fault) for fault in found)
+    yield from ((("contrast",), fault) for fault in found)
     if not found:
-        yield from (("of", fault) for fault in _place_faults(study, contrast, of))
-        yield from (("of", fault) for fault in reading_faults(study, contrast, of))
-
-
-def measure_faults(study: Study, of: Estimand) -> Iterator[str]:
-    """A measure that there is not, or that the study does not measure."""
-    own = [str(spec.probe) for spec in study.spec.own_measures.values()]
-    if of.measure not in MEASURES and of.measure not in own:
-        yield unknown("measure", of.measure, [*MEASURES, *own])
-        return
-    measured = {name for name in study.spec.measure if isinstance(name, str)} | set(own)
-    needed = [of.measure, *(["effective-density"] if of.match == "effective-density" else [])]
-    for name in needed:
-        there = name in measured or name == "density" or (name in EVALUATED and measured & set(EVALUATED))
-        if not there:
-            yield f"the study does not measure {name}: add it to 'measure'"
+        yield from ((("of",), fault) for fault in _place_faults(study, contrast, of))
+        yield from ((("of",), fault) for fault in reading_faults(study, contrast, of))
 
 
 def _contrast_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[str]:
@@ -71,7 +59,7 @@ def _contrast_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator
     if contrast.b is not None and contrast.a == contrast.b:
         yield f"both arms are {contrast.a!r}: there is nothing to compare"
     if contrast.b is not None:
-        for factor in sorted(set(contrast.a) ^ set(contrast.b)):
+        for factor in sorted(_one_sided(study, contrast)):
             yield f"factor {factor!r} is given for one arm only; give it for both"
     steps = [step_of(study, arm, contrast) for arm in sides(contrast).values()]
     yield from _twice(contrast)
@@ -83,6 +71,18 @@ def _contrast_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator
     yield from _average_faults(study, contrast)
     if contrast.value == NOISE and _ORDER not in study.spec.vary:
         yield "'value: floor' takes the same arm in another order of the data: write 'vary: {order: 2}'"
+
+
+def _one_sided(study: Study, contrast: Contrast) -> set[str]:
+    """Factors of one arm that the other arm, which reaches them too, says nothing of."""
+    found = set()
+    for arm, other in ((contrast.a, contrast.b or {}), (contrast.b or {}, contrast.a)):
+        missing = set(arm) - set(other)
+        # An ensemble, or a step before the factor counts, has one state for all of its labels.
+        apart = "step" in other
+        reach = study.reach.get(step_of(study, other, contrast), frozenset()) if apart else missing
+        found |= {factor for factor in missing if factor == "step" or factor in reach}
+    return found
 
 
 def _label_faults(study: Study, side: Mapping[str, Any]) -> Iterator[str]:
@@ -167,7 +167,7 @@ def reading_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[s
         fault
         for arm in sides(contrast).values()
         for one in _arms_of(study, step_of(study, arm, contrast), arm)
-        for fault in unreadable(study, *one, of)
+        for fault in [*unreadable(study, *one, of), *uncompared(study, *one, of)]
     )
     yield from dict.fromkeys(faults)
 
@@ -178,48 +178,29 @@ def _arms_of(study: Study, step: str, arm: Mapping[str, Any]) -> Iterator[tuple[
 
 
 def _place_faults(study: Study, contrast: Contrast, of: Estimand) -> Iterator[str]:
-    """A step of several levels of which none is named, or a level beyond the last."""
     for step in dict.fromkeys(step_of(study, arm, contrast) for arm in sides(contrast).values()):
-        last = _levels(study, step)
-        if last is None:
-            continue
-        if of.match is None and last > 1:
-            yield (
-                f"step {step!r} has levels up to {last}: say where arms are compared, as 'match: density, "
-                "value: 0.1', or 'match: level, value: 5' where densities are equal"
-            )
-        places = [of.value, *(of.area or ()), *(of.slope if isinstance(of.slope, tuple) else ())]
-        beyond = [p for p in places if of.by_level and p is not None and p > last]
-        if beyond:
-            yield f"level {beyond[0]:g} is beyond the last of step {step!r}, {last}"
+        yield from place_faults(study, step, of)
 
 
-def _levels(study: Study, step: str) -> int | None:
-    """The last level of a step; None where a factor or another step says it."""
-    spec = study.spec.steps[step]
-    if spec.prune is not None:
-        return spec.repeat if isinstance(spec.repeat, int) else None
-    if spec.mask is not None and spec.mask.of is not None:
-        return None if spec.mask.level is None else 1
-    return spec.mask.levels if spec.mask is not None else 1
-
-
-def _model_faults(study: Study, model: Regression) -> Iterator[str]:
+def _model_faults(study: Study, model: Regression) -> Iterator[tuple[Place, str]]:
     try:
         row_condition(study, model)
     except InputError as error:
-        yield str(error)
+        yield ("model",), str(error)
+        return
+    faults = list(column_faults(study, model))
+    yield from ((("model", "columns", name) if name else ("model",), fault) for name, fault in faults)
     # Only a study with a regression waits for what reads formulas.
     from pomona.studies.hypotheses.formulas import formula_fault
 
-    fault = formula_fault(study, model)
+    fault = formula_fault(study, model) if not faults else None
     if fault is not None:
-        yield fault
+        yield ("model",), fault
     most = {"cluster": 2, "cr2": 1, "wild": 1, "auto": 2}.get(model.errors, 0)
     if len(model.cluster) > most:
-        yield f"errors {model.errors!r} take {most or 'no'} clusters, got {len(model.cluster)}"
+        yield ("model",), f"errors {model.errors!r} take {most or 'no'} clusters, got {len(model.cluster)}"
     if model.errors in ("cluster", "cr2", "wild") and not model.cluster:
-        yield f"errors {model.errors!r} need 'cluster', as [replicate]"
+        yield ("model",), f"errors {model.errors!r} need 'cluster', as [replicate]"
 
 
 def _blind_faults(study: Study) -> Iterator[str]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pomona.graph import chain
 from pomona.graph.store import Store
-from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import cells, keys
 from pomona.studies.hypotheses.spec import Hypothesis
+from pomona.studies.points import Population
 
 _NODES = "SELECT key FROM states UNION ALL SELECT key FROM probes"
 

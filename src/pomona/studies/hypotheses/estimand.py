@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from pomona.core.errors import InputError
+from pomona.core.errors import InputError, unknown
 from pomona.core.schema import Part, parse_fraction
+from pomona.studies import landscape
 
 AGGREGATES = ("value", "area", "slope", "below")
 
@@ -51,6 +52,15 @@ EVALUATED = ("accuracy", "class-accuracy", "loss")  # on a part of the data; of 
 # Measured of layers and never of a whole network.
 PER_LAYER = ("weight-stability", "moving-stability", "rank-correlation", "mask-structure")
 SHARES = ("accuracy", "class-accuracy", "density", "effective-density")
+MASKS, PREDICTIONS, LINE = "mask-distance", "agreement", landscape.NAME
+# Of two arms together: what each may be asked for; the first is meant where none is named.
+OF_TWO: dict[str, tuple[str, ...]] = {
+    MASKS: (),
+    PREDICTIONS: ("agreement", "kappa"),
+    LINE: tuple(name for name in landscape.QUANTITIES if name not in landscape.ALONG),
+}
+# Those that two trainings of one arm have too, which differ by the order of their data alone.
+WITH_FLOOR = (MASKS, PREDICTIONS)
 
 
 class Estimand(Part):
@@ -68,9 +78,9 @@ class Estimand(Part):
         layer: Of the measure, where it has layers; the whole network by default.
         class_: One class, or ``worst``.
         part: Of the data.
-        to: Arm that the masks of each arm are compared with.
+        to: Arm that masks, predictions or weights of each arm are compared with.
         corrected: Whether a mask distance is divided by that of independent masks of the same counts.
-        quantity: Of a probe of the user's own that gives several.
+        quantity: Of a measure that gives several.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -121,12 +131,7 @@ class Estimand(Part):
             raise InputError(f"'match: {self.match}' needs one of {', '.join(AGGREGATES)}, as {example}")
         for name in ("value", "area", "slope"):
             self._check_places(getattr(self, name))
-        if self.measure == "mask-distance" and self.to is None:
-            raise InputError("mask-distance needs 'to': the arm that masks are compared with, as in Results")
-        if self.measure != "mask-distance" and self.to is not None:
-            raise InputError(f"'to' goes with mask-distance, not with {self.measure}")
-        if self.measure == "mask-distance" and not (self.match is None or self.by_level):
-            raise InputError("masks are compared at equal level: mask-distance takes 'match: level'")
+        self._check_two()
         if self.match == "log-level" and self.slope is None:
             raise InputError(f"'match: log-level' goes with 'slope'; write 'match: level' with {given[0]!r}")
         if self.class_ is not None and self.measure != "class-accuracy":
@@ -135,13 +140,38 @@ class Estimand(Part):
             raise InputError("class-accuracy needs 'class': a number from 0, or 'worst'")
         if self.layer is not None and self.measure in EVALUATED:
             raise InputError(f"{self.measure} is of the whole network: leave 'layer' out")
-        if self.layer is None and self.measure in PER_LAYER:
+        if self.layer is None and self.measure.partition("@")[0] in PER_LAYER:
             raise InputError(f"{self.measure} is of single layers: give 'layer', as 'layer: fc1.weight'")
         if self.below is not None and self.measure in SHARES and not 0 < self.below <= 1:
             raise InputError(
                 f"'below' is a share of {self.measure}, above 0 and at most 100 %, got {self.below:g}"
             )
         return self
+
+    def _check_two(self) -> None:
+        """Of a measure of two arms: the other one, at equal level."""
+        if self.measure not in OF_TWO:
+            if self.to is not None:
+                raise InputError(f"'to' goes with {', '.join(OF_TWO)}, not with {self.measure}")
+            return
+        what = {MASKS: "masks", PREDICTIONS: "predictions", LINE: "weights"}[self.measure]
+        if self.to is None:
+            raise InputError(
+                f"{self.measure} needs 'to': the arm that {what} are compared with, as in Results"
+            )
+        if not (self.match is None or self.by_level):
+            raise InputError(f"{what} are compared at equal level: {self.measure} takes 'match: level'")
+        if self.measure == MASKS:
+            return
+        known = OF_TWO[self.measure]
+        if self.quantity is None and self.measure not in known:
+            raise InputError(f"{self.measure} has several numbers: give 'quantity', {' or '.join(known)}")
+        if self.quantity is not None and self.quantity not in known:
+            raise InputError(unknown("quantity", self.quantity, known, where=self.measure))
+        if self.layer is not None:
+            raise InputError(f"{self.measure} is of the whole network: leave 'layer' out")
+        if not self.corrected:
+            raise InputError(f"'corrected' goes with {MASKS}: nothing divides {self.measure} by chance")
 
     def _check_places(self, given: float | tuple[float, float] | Literal["all"] | None) -> None:
         if given is None or given == "all":

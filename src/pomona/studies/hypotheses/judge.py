@@ -154,16 +154,13 @@ def _of_regression(results: Results, empty: Judged, replicates: Sequence[int] | 
     if waiting:
         reasons = (*reasons, f"{waiting} rows are not computed" + ("" if reasons else _FIXED))
     judged = replace(empty, exploratory=reasons, reason=found.why, result=found.result)
-    judged = replace(judged, lost=(f"{found.lost} states have no accuracy",) if found.lost else ())
+    judged = replace(judged, lost=found.lost)
     if found.result is not None:
         against = against_expectation(hypothesis, found.result)
         judged = replace(judged, n=found.result.n, against_expectation=against, notes=found.result.notes)
     if reasons:
         return _Found(judged, waiting=bool(waiting))
-    refusal = found.why if found.result is None else ""
-    if found.at_chance > 0.5:
-        refusal = f"{found.at_chance:.0%} of the states are at chance: neither equal nor different"
-    return _Found(judged, Tested(found.p, found.reverse), refusal)
+    return _Found(judged, Tested(found.p, found.reverse), found.refusal)
 
 
 def _decided(

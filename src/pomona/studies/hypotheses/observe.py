@@ -1,25 +1,20 @@
-"""What was observed of a hypothesis: one number of each arm and replicate, or the rows of a regression."""
+"""What was observed of a hypothesis: one number of each arm and replicate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pomona.stats.intervals import t_interval
 from pomona.stats.result import Result
-from pomona.studies.expand import Point
 from pomona.studies.hypotheses.cells import FLOOR, Cell, cells, pilot_cells
-from pomona.studies.hypotheses.rows import selected
-from pomona.studies.hypotheses.spec import Estimand, Hypothesis, Regression
+from pomona.studies.hypotheses.spec import Estimand, Hypothesis
+from pomona.studies.hypotheses.tables import rows_of as rows_of
 from pomona.studies.hypotheses.values import at_chance, never_below, unit_of, value_of
 from pomona.studies.results import Results
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Observed:
     Args:
         unit: Of a, b and the difference: ``share`` stands for percent and points.
         rows: One for each replicate.
-        floor: Noise floor where masks are compared: the same arms with other data orders.
+        floor: Noise floor where masks or predictions are compared: the same arms with other data orders.
         notes: What has to be said of the numbers.
     """
 
@@ -103,42 +98,6 @@ def observe(
     return Observed(unit_of(of), rows, _floor(results, of, wanted), tuple(_notes(results, of, wanted)))
 
 
-def rows_of(
-    results: Results, model: Regression, replicates: Sequence[int] | None = None, pilot: bool = False
-) -> pd.DataFrame:
-    """The rows of a regression.
-
-    Columns: study, step, replicate, lineage (one replicate of one arm), level, the factors, dataset, density,
-    sparsity, effective_density, accuracy and loss (test part); of states and classes also class and
-    class_share (of the test part), and accuracy is that of the class. Rows without an accuracy are left
-    out: ``attrs`` has the number of ``states``, of those ``lost`` and ``at_chance``.
-
-    Args:
-        results: What a store holds.
-        model: The regression.
-        replicates: Only these; all that are no pilot unless given.
-        pilot: Those of the pilot instead.
-    """
-    import pandas as pd
-
-    first = results.study.spec.registration.pilot
-    rows: list[dict[str, Any]] = []
-    lost = chance = states = 0
-    for point in selected(results.population, model):
-        if (point.replicate < first) != pilot or (
-            replicates is not None and point.replicate not in replicates
-        ):
-            continue
-        made = list(_rows(results, point, model))
-        lost += not made
-        chance += bool(made) and results.measured(point.probes["test"]).get(("at-chance", "", -1)) == 1.0
-        states += bool(made)
-        rows += made
-    table = pd.DataFrame(rows)
-    table.attrs |= {"lost": lost, "at_chance": chance, "states": states}
-    return table
-
-
 def _estimand(hypothesis: Hypothesis) -> Estimand:
     assert hypothesis.of is not None, "a regression has rows_of"
     return hypothesis.of
@@ -158,13 +117,13 @@ def _replicate(results: Results, hypothesis: Hypothesis, number: int, found: Seq
         a, b = _less(value, "a", "b"), _less(value, "a2", "b2")
     elif contrast.value == "floor":
         a, b = value.get("a"), _floor_of(results, of, found)
-        lost = lost or ("" if b is not None else "there is no noise floor: no masks of another data order")
+        lost = lost or ("" if b is not None else "there is no noise floor: nothing of another data order")
     else:
         a, b = value.get("a"), value.get("b", contrast.value or 0.0)
     excluded = _excluded(results, hypothesis, arms) if not lost else ""
     missing = bool(lost or excluded) or a is None or b is None
     lineages = [cell for own in arms.values() for cell in own]
-    flags = [at_chance(results, cell.points, of) for cell in lineages]
+    flags = [at_chance(results, (*cell.points, *cell.others), of) for cell in lineages]
     return Replicate(
         number,
         a,
@@ -208,7 +167,7 @@ def _excluded(results: Results, hypothesis: Hypothesis, arms: Mapping[str, Seque
     for rule in hypothesis.exclude:
         for side, found in arms.items():
             for cell in found:
-                if rule == "at-chance" and at_chance(results, cell.points, of):
+                if rule == "at-chance" and at_chance(results, (*cell.points, *cell.others), of):
                     return f"excluded by the rule {rule}: {_side(side)}"
                 if rule == "layer-collapse" and any(results.collapsed(point) for point in cell.points):
                     return f"excluded by the rule {rule}: {_side(side)}"
@@ -263,44 +222,3 @@ def _notes(results: Results, of: Estimand, found: Sequence[Cell]) -> list[str]:
         return []
     many = f"{bounds} lineages end" if bounds > 1 else "1 lineage ends"
     return [f"{many} before {of.measure} falls below {of.below:g}: their last {of.along} stands for them"]
-
-
-def _rows(results: Results, point: Point, model: Regression) -> list[dict[str, Any]]:
-    if "test" not in point.probes:
-        return []
-    found = results.measured(point.probes["test"])
-    accuracy = found.get(("accuracy", "", -1))
-    density = results.density(point)
-    if accuracy is None or density is None:
-        return []
-    arm = " ".join(point.arm.values())
-    row: dict[str, Any] = {
-        "study": results.study.name,
-        "step": point.step,
-        "replicate": point.replicate,
-        "lineage": f"{point.step} {arm} {point.replicate}",
-        "level": point.level,
-        **{factor: point.arm.get(factor, "") for factor in results.factors},
-        "dataset": point.data.name if point.data is not None else "",
-        "density": density,
-        "sparsity": 1 - density,
-        "accuracy": accuracy,
-        "loss": found.get(("loss", "", -1)),
-    }
-    if "effective-density" in point.probes:
-        effective = results.measured(point.probes["effective-density"])
-        row["effective_density"] = effective.get(("effective-density", "", -1))
-    if model.rows == "state":
-        return [row]
-    counts = {class_: n for (quantity, _, class_), n in found.items() if quantity == "class-count" and n}
-    total = sum(counts.values())
-    return [
-        {
-            **row,
-            "class": class_,
-            "accuracy": value,
-            "class_share": counts.get(class_, 0) / total if total else 0.0,
-        }
-        for (quantity, _, class_), value in found.items()
-        if quantity == "class-accuracy" and value is not None
-    ]

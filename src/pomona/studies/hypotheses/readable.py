@@ -16,7 +16,8 @@ from pomona.models.catalogue import MODELS
 from pomona.models.choice import ModelChoice
 from pomona.models.layers import prunable_weights
 from pomona.studies import landscape
-from pomona.studies.hypotheses.estimand import EVALUATED, Estimand
+from pomona.studies.hypotheses.arms import labels_of
+from pomona.studies.hypotheses.estimand import EVALUATED, LINE, Estimand
 from pomona.studies.resolve import ResolvedStep
 from pomona.studies.schema import MEASURES
 
@@ -26,6 +27,43 @@ if TYPE_CHECKING:
 _ROUNDED = 0.98
 # Of other layers than those that are pruned, or of none.
 _NO_LAYERS = (*EVALUATED, landscape.NAME)
+_WITH_THE_LEVEL_BEFORE = ("weight-stability", "moving-stability", "rank-correlation")
+
+
+def measure_faults(study: Study, of: Estimand) -> Iterator[str]:
+    """A measure that there is not, or that the study does not measure."""
+    own = [str(spec.probe) for spec in study.spec.own_measures.values()]
+    if of.measure not in MEASURES and of.measure not in own and not _at_a_moment(of.measure):
+        yield unknown("measure", of.measure, [*MEASURES, *own])
+        return
+    measured = {name for name in study.spec.measure if isinstance(name, str)} | set(own)
+    measured |= {landscape.NAME} if study.spec.connectivity is not None else set()
+    needed = [of.measure, *(["effective-density"] if of.match == "effective-density" else [])]
+    for name in needed:
+        there = name in measured or name == "density" or (name in EVALUATED and measured & set(EVALUATED))
+        if not there:
+            yield f"the study does not measure {name}: add it to 'measure'"
+
+
+def _at_a_moment(measure: str) -> bool:
+    """Whether it is written as ``rank-correlation@1ep``; which moment is checked where it is measured."""
+    return "@" in measure and measure.partition("@")[0] in MEASURES
+
+
+def place_faults(study: Study, step: str, of: Estimand) -> Iterator[str]:
+    """A step of several levels of which none is named, or a level beyond the last."""
+    last = _levels(study, step)
+    if last is None:
+        return
+    if of.match is None and last > 1:
+        yield (
+            f"step {step!r} has levels up to {last}: say where arms are compared, as 'match: density, "
+            "value: 0.1', or 'match: level, value: 5' where densities are equal"
+        )
+    places = [of.value, *(of.area or ()), *(of.slope if isinstance(of.slope, tuple) else ())]
+    beyond = [p for p in places if of.by_level and p is not None and p > last]
+    if beyond:
+        yield f"level {beyond[0]:g} is beyond the last of step {step!r}, {last}"
 
 
 def unreadable(study: Study, step: str, arm: Mapping[str, str], of: Estimand) -> Iterator[str]:
@@ -38,6 +76,7 @@ def unreadable(study: Study, step: str, arm: Mapping[str, str], of: Estimand) ->
         of: What is read of it.
     """
     yield from _too_sparse(study, step, arm, of)
+    yield from _unfollowed(study, step, of)
     numbered = isinstance(of.class_, int)
     evaluated = of.measure in EVALUATED
     if of.layer is None and not numbered and not (evaluated and of.part == "validation"):
@@ -53,6 +92,58 @@ def unreadable(study: Study, step: str, arm: Mapping[str, str], of: Estimand) ->
         names = prunable_weights(model.name, model.options)
         if of.layer not in names:
             yield unknown(f"layer of {model.name}", of.layer, names)
+
+
+def uncompared(study: Study, step: str, arm: Mapping[str, str], of: Estimand) -> Iterator[str]:
+    """Why an arm cannot be compared with the one that ``to`` names."""
+    if of.to is None:
+        return
+    other = {**arm, **{f: label for f, label in labels_of(of.to).items() if f in study.reach[step]}}
+    apart = [factor for factor in arm if arm[factor] != other[factor]]
+    if not apart:
+        yield f"an arm is compared with itself: {_said(arm)} of step {step!r} is what 'to' names"
+    elif of.match == "level" and of.value == 0 and of.measure != LINE:
+        yield f"{of.measure} is of pruned arms: give a level from 1 on"
+    elif of.measure == LINE and study.spec.connectivity is not None:
+        over = study.spec.connectivity.factors(study.factors, study.spec.vary)
+        if len(apart) > 1 or apart[0] not in over:
+            yield (
+                f"{LINE} is walked between arms that differ in {' or '.join(over)} alone, and 'to' differs "
+                f"in {' and '.join(apart)} from {_said(arm)}; see 'over' of the measure"
+            )
+        elif apart == ["init"]:
+            yield f"{LINE} is of arms that began as one network: those of another 'init' did not"
+
+
+def _said(arm: Mapping[str, str]) -> str:
+    return ", ".join(f"{factor} {label}" for factor, label in arm.items())
+
+
+def _levels(study: Study, step: str) -> int | None:
+    """The last level of a step; None where a factor or another step says it."""
+    spec = study.spec.steps.get(step)
+    if spec is None:
+        return None
+    if spec.prune is not None:
+        return spec.repeat if isinstance(spec.repeat, int) else None
+    below = spec.ensemble.of if spec.ensemble is not None else spec.from_
+    if below is not None:
+        return _levels(study, below)
+    if spec.mask is not None and spec.mask.of is not None:
+        return None if spec.mask.level is None else 1
+    return spec.mask.levels if spec.mask is not None else 1
+
+
+def _unfollowed(study: Study, step: str, of: Estimand) -> Iterator[str]:
+    """A comparison with the level before, of a step that has none."""
+    if of.measure not in _WITH_THE_LEVEL_BEFORE:
+        return
+    spec = study.spec.steps[step]
+    if spec.prune is None and spec.apply is None:
+        apart = f"the levels of step {step!r} do not follow each other"
+        yield f"{of.measure} is of a level and the one before, and {apart}"
+    elif of.match == "level" and of.value == 0:
+        yield f"{of.measure} is of a level and the one before, and level 0 has none before it"
 
 
 def _too_sparse(study: Study, step: str, arm: Mapping[str, str], of: Estimand) -> Iterator[str]:

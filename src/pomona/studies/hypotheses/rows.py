@@ -1,8 +1,9 @@
-"""Which states are rows of a regression."""
+"""Which states or lineages are rows of a regression."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pomona.core.errors import InputError, unknown
@@ -10,7 +11,7 @@ from pomona.graph.expression import ORDERS, And, Call, Expression, Not, Or, Text
 from pomona.studies.hypotheses.spec import Regression
 
 if TYPE_CHECKING:
-    from pomona.studies.expand import Point, Population
+    from pomona.studies.points import Point, Population
     from pomona.studies.study import Study
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -20,6 +21,19 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": lambda a, b: a >= b,
     "==": lambda a, b: a == b,
 }
+
+
+@dataclass(frozen=True)
+class RowPlace:
+    """Where a row lies: of a lineage, which has all levels, without one."""
+
+    step: str
+    replicate: int
+    arm: Mapping[str, str]
+    level: int = 0
+
+
+Condition = Callable[["Point | RowPlace"], bool]
 
 
 def selected(population: Population, model: Regression) -> Iterator[Point]:
@@ -32,8 +46,8 @@ def selected(population: Population, model: Regression) -> Iterator[Point]:
     return (point for point in population.points if condition(point))
 
 
-def row_condition(study: Study, model: Regression) -> Callable[[Point], bool]:
-    """Whether a point is a row: ``where`` over step, level, replicate and factors.
+def row_condition(study: Study, model: Regression) -> Condition:
+    """Whether a point or a lineage is a row: ``where`` over step, level, replicate and factors.
 
     Raises:
         InputError: The grammar is broken, or a name or label is not known.
@@ -44,7 +58,26 @@ def row_condition(study: Study, model: Regression) -> Callable[[Point], bool]:
     return _condition(source.parse(), source, study)
 
 
-def _condition(tree: Expression, source: Text, study: Study) -> Callable[[Point], bool]:
+def names_in(model: Regression) -> set[str]:
+    """The names that ``where`` compares: ``step``, ``level``, ``replicate``, factors.
+
+    Raises:
+        InputError: The grammar is broken.
+    """
+    return set(_names(Text("rows", model.where).parse())) if model.where is not None else set()
+
+
+def _names(tree: Expression) -> Iterator[str]:
+    if isinstance(tree, Not):
+        yield from _names(tree.part)
+    elif isinstance(tree, (And, Or)):
+        for part in tree.parts:
+            yield from _names(part)
+    else:
+        yield tree.name.text
+
+
+def _condition(tree: Expression, source: Text, study: Study) -> Condition:
     if isinstance(tree, Not):
         inner = _condition(tree.part, source, study)
         return lambda point: not inner(point)
@@ -69,7 +102,7 @@ def _condition(tree: Expression, source: Text, study: Study) -> Callable[[Point]
     return lambda point: (point.step if name == "step" else point.arm.get(name)) in labels
 
 
-def _number(operator: str, values: list[float], name: str) -> Callable[[Point], bool]:
+def _number(operator: str, values: list[float], name: str) -> Condition:
     if operator == "in":
         return lambda point: getattr(point, name) in values
     compare = _COMPARE[operator]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pomona.stats.result import Result
+from pomona.studies.hypotheses.estimand import OF_TWO
 from pomona.studies.hypotheses.observe import Observed
 from pomona.studies.hypotheses.spec import Hypothesis
 from pomona.studies.hypotheses.tested import Tested
@@ -60,7 +61,10 @@ def not_answerable(hypothesis: Hypothesis, observed: Observed) -> str:
             f"{len(rows)} of {len(observed.rows)} replicates are complete: too few survive to stand for all"
         )
     chance = sum(row.at_chance for row in rows)
-    if contrast is not None and contrast.value is None and 2 * chance > len(rows):
+    # An accuracy may be held against a number even at chance; what two such networks say means nothing.
+    of_two = hypothesis.of is not None and hypothesis.of.measure in OF_TWO
+    relative = contrast is not None and (contrast.value is None or of_two)
+    if relative and 2 * chance > len(rows):
         return f"every arm is at chance in {chance} of {len(rows)} replicates: neither equal nor different"
     every = sum(row.bounds == row.lineages > 0 for row in rows)
     if 2 * every > len(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,8 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from pomona.core.errors import InputError, unknown
 from pomona.core.schema import Part
 from pomona.studies.hypotheses.estimand import AGGREGATES as AGGREGATES
+from pomona.studies.hypotheses.estimand import OF_TWO, WITH_FLOOR, Positive, Signed
 from pomona.studies.hypotheses.estimand import Estimand as Estimand
-from pomona.studies.hypotheses.estimand import Positive, Signed
 
 TESTS = {
     "paired-t": "Student's t on paired differences",
@@ -25,6 +26,10 @@ TESTS = {
 ALTERNATIVES = ("greater", "less", "two-sided")
 
 NOISE = "floor"  # what the distance of masks may be held against
+LINEAGE = "lineage"
+# Columns that every row over lineages has beside those of the study's factors, and what formulas call.
+GIVEN = ("study", "step", "replicate", "lineage", "dataset")
+_CALLED = ("C", "I", "Q", "np", "log", "log2", "log10", "exp", "sqrt", "abs")
 
 Alternative = Literal["greater", "less", "two-sided"]
 
@@ -88,17 +93,19 @@ class Regression(Part):
     """A regression over the results, of which one term is tested.
 
     Args:
-        rows: One row for each state, or for each state and class.
+        rows: One row for each state, for each state and class, or for each lineage: one replicate of one arm.
+        columns: Of rows over lineages what is read of each, by the name that the formula has for it.
         formula: As in ``accuracy ~ log(density) * method``; columns as in ``Results.frame``, and ``lineage``,
-            ``dataset``.
+            ``dataset``. Over lineages ``replicate``, ``step``, ``dataset``, the factors and ``columns``.
         term: The term that is tested, as the formula makes it.
         cluster: One or two columns; ``dataset:class`` is a pair of columns.
         errors: Kind of standard errors; ``auto`` follows the clusters: CR2 below 10, else clustered, HC3
             where there are none.
-        where: Which rows, over columns: ``level > 0``.
+        where: Which rows: ``level > 0``; of lineages over their factors, step and replicate.
     """
 
-    rows: Literal["state", "state x class"]
+    rows: Literal["state", "state x class", "lineage"]
+    columns: dict[str, Estimand] = {}
     formula: str
     term: str
     cluster: tuple[str, ...] = ()
@@ -109,6 +116,29 @@ class Regression(Part):
     @classmethod
     def _one_or_more(cls, given: Any) -> Any:
         return (given,) if isinstance(given, str) else given
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _of_one_arm(cls, given: Any) -> Any:
+        for name, of in given.items() if isinstance(given, Mapping) else ():
+            measure = of.get("measure") if isinstance(of, Mapping) else None
+            if measure in OF_TWO or (isinstance(of, Mapping) and of.get("to") is not None):
+                raise InputError(f"column {name!r}: {measure} is of two arms together, and a row is of one")
+        return given
+
+    @model_validator(mode="after")
+    def _named_columns(self) -> Regression:
+        if (self.rows == LINEAGE) != bool(self.columns):
+            raise InputError(
+                "'rows: lineage' and 'columns' go together: a row is one replicate of one arm, and what is "
+                "read of it is named, as 'columns: {final: {measure: accuracy, match: level, value: 5}}'"
+            )
+        for name in self.columns:
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise InputError(f"column {name!r}: formulas read names of letters, digits and _")
+            if name in (*GIVEN, *_CALLED):
+                raise InputError(f"column {name!r}: this name is taken; call it 'my_{name}', for example")
+        return self
 
 
 class Hypothesis(Part):
@@ -168,8 +198,11 @@ class Hypothesis(Part):
         alone = contrast is not None and contrast.b is None and contrast.value is None
         if alone and contrast is not None and not contrast.across and of is not None and of.slope is None:
             raise InputError("a contrast needs 'b', an arm, or 'value', what 'a' is held against")
-        if contrast is not None and contrast.value == NOISE and (of is None or of.measure != "mask-distance"):
-            raise InputError("'value: floor' goes with mask-distance: it is how far apart masks lie by noise")
+        if contrast is not None and contrast.value == NOISE and (of is None or of.measure not in WITH_FLOOR):
+            raise InputError(
+                f"'value: floor' goes with {' and '.join(WITH_FLOOR)}: it is what the same arm has under "
+                "another order of the data"
+            )
         if self.expect is not None and self.expect.effect is not None and self._against(self.expect.effect):
             raise InputError(
                 f"the expected effect {self.expect.effect:g} is against the alternative {self.alternative!r}"

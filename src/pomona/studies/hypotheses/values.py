@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pomona.graph.nodes import Probe
-from pomona.studies.expand import Point
+from pomona.studies.hypotheses.amounts import amount as amount
+from pomona.studies.hypotheses.amounts import unit_of as unit_of
+from pomona.studies.hypotheses.estimand import EVALUATED, LINE, MASKS, OF_TWO, PREDICTIONS
 from pomona.studies.hypotheses.spec import Estimand
+from pomona.studies.points import Point
 from pomona.studies.results import Results
 
 Floats = NDArray[np.float64]
 Probes = Sequence[Sequence[Probe]]
-# Measures that are shares, and the units of others.
-SHARES = frozenset(["accuracy", "class-accuracy", "density", "effective-density", "changed-density"])
-UNITS = {"loss": "nats", "weight-stability": "SDs of the layer", "moving-stability": "SDs of the layer"}
 _NEAR = 1e-9  # places that differ by roundings only are one
 
 
@@ -44,35 +44,17 @@ def value_of(
 
 
 def at_chance(results: Results, points: Sequence[Point], of: Estimand) -> bool:
-    """Whether every point that is read is at chance; of accuracies only."""
-    if of.measure not in ("accuracy", "class-accuracy", "loss"):
+    """Whether every point that is read is at chance; of accuracies, and of what two networks say or err.
+
+    Args:
+        results: What a store holds.
+        points: Of a lineage; of a measure of two arms those of both.
+        of: What is read of them.
+    """
+    if of.measure not in (*EVALUATED, PREDICTIONS, LINE):
         return False
     flags = [_of(results, point, "at-chance", of.part) for point in _read(results, points, of)]
     return bool(flags) and all(flag == 1.0 for flag in flags)
-
-
-def unit_of(of: Estimand) -> str:
-    """The unit of the number: shares are shown in percent, their differences in points."""
-    if of.below is not None:
-        return "levels" if of.match == "level" else "doublings of density"
-    unit = "share" if of.measure in SHARES else UNITS.get(of.measure, "")
-    if of.measure == "mask-distance":
-        unit = "distance / chance" if of.corrected else "distance"
-    if of.slope is not None:
-        return f"{unit} per {of.step_along}"
-    return unit
-
-
-def amount(value: float, unit: str, digits: int = 3) -> str:
-    """An effect with its unit; a difference of shares is in points.
-
-    >>> amount(0.042, "share"), amount(-0.01, "share per level"), amount(1.5, "nats"), amount(2.0, "")
-    ('4.2 points', '-1 point per level', '1.5 nats', '2')
-    """
-    if unit.startswith("share"):
-        number = f"{100 * value:.{digits}g}"
-        return f"{number} point{'' if number in ('1', '-1') else 's'}{unit.removeprefix('share')}"
-    return f"{value:.{digits}g} {unit}".rstrip()
 
 
 def _aggregated(results: Results, points: Sequence[Point], of: Estimand, probes: Probes | None) -> float:
@@ -226,8 +208,9 @@ def _log_level(level: int) -> float | None:
 def _value(results: Results, point: Point, of: Estimand, probes: Sequence[Probe]) -> float | None:
     if of.measure == "density":
         return results.density(point, of.layer or "")
-    if of.measure == "mask-distance":
-        return _distance(results, probes, of)
+    if of.measure in OF_TWO:
+        found = results.measured(probes[0]) if probes else {}
+        return _distance(found, of) if of.measure == MASKS else found.get((_quantity(of), "", -1))
     name = _probe_name(point, of)
     if name not in point.probes:
         return None
@@ -248,18 +231,17 @@ def _probe_name(point: Point, of: Estimand) -> str:
     return next((name for name in (of.measure, own) if name in point.probes), of.measure)
 
 
-def _distance(results: Results, probes: Sequence[Probe], of: Estimand) -> float | None:
-    for probe in probes:
-        found = results.measured(probe)
-        distance = found.get(("jaccard-distance", of.layer or "", -1))
-        if not of.corrected or distance is None:
-            return distance
-        chance = found.get(("chance-distance", of.layer or "", -1))
-        if not found or chance is None:
-            return None
-        # Masks that must be equal, because nothing or everything is kept, are at chance and say nothing.
-        return distance / chance if chance > 0 else None
-    return None
+def _quantity(of: Estimand) -> str:
+    return of.quantity or OF_TWO[of.measure][0]
+
+
+def _distance(found: Mapping[tuple[str, str, int], float | None], of: Estimand) -> float | None:
+    distance = found.get(("jaccard-distance", of.layer or "", -1))
+    if not of.corrected or distance is None:
+        return distance
+    chance = found.get(("chance-distance", of.layer or "", -1))
+    # Masks that must be equal, because nothing or everything is kept, are at chance and say nothing.
+    return distance / chance if chance is not None and chance > 0 else None
 
 
 def _of(results: Results, point: Point, quantity: str, probe: str) -> float | None:

@@ -8,7 +8,9 @@ from typing import Any
 from pomona.core.streams import STREAMS
 from pomona.stats.result import number
 from pomona.studies.design.designs import SAID
-from pomona.studies.hypotheses.spec import TESTS, Contrast, Estimand, Hypothesis
+from pomona.studies.hypotheses.columns import steps_of
+from pomona.studies.hypotheses.estimand import MASKS
+from pomona.studies.hypotheses.spec import LINEAGE, TESTS, Contrast, Estimand, Hypothesis
 from pomona.studies.hypotheses.values import amount, unit_of
 from pomona.studies.registration.obstacles import families
 from pomona.studies.study import Study
@@ -66,7 +68,7 @@ def derived(study: Study, data: Mapping[str, int]) -> dict[str, list[str]]:
         "data": _data(data),
         "hypotheses": [line for i, one in enumerate(hypotheses, 1) for line in _claim(i, one)],
         "outcome": [f"{i}. {outcome(one)}" for i, one in enumerate(hypotheses, 1)],
-        "conditions": [f"{i}. {_conditions(one)}" for i, one in enumerate(hypotheses, 1)],
+        "conditions": [f"{i}. {_conditions(one, study)}" for i, one in enumerate(hypotheses, 1)],
         "analyses": [f"{i}. {_analysis(one)}" for i, one in enumerate(hypotheses, 1)] + _families(study),
         "exclusions": [
             f"{i}. left out: {', '.join(h.exclude)}" for i, h in enumerate(hypotheses, 1) if h.exclude
@@ -84,30 +86,23 @@ def derived(study: Study, data: Mapping[str, int]) -> dict[str, list[str]]:
     }
 
 
-def warnings(hypothesis: Hypothesis) -> list[str]:
-    """What a claim does not say although it may look as if it did."""
-    contrast, of = hypothesis.contrast, hypothesis.of
-    if contrast is None or of is None or of.measure != "mask-distance" or contrast.number is None:
-        return []
-    if hypothesis.alternative == "less" or contrast.number >= 1:
-        return []  # below a distance, or beside that of independent masks: noise does not make that true
-    return [
-        f"a distance that is larger than {contrast.number:g} says nothing: masks of one method differ by "
-        "noise; write 'value: floor'"
-    ]
-
-
 def outcome(hypothesis: Hypothesis) -> str:
     """The number that each replicate of an arm gives."""
     if hypothesis.model is not None:
-        return f"{hypothesis.model.formula}, one row for each {hypothesis.model.rows}"
+        columns = [f"; {name} is {_read(of)}" for name, of in hypothesis.model.columns.items()]
+        return f"{hypothesis.model.formula}, one row for each {hypothesis.model.rows}{''.join(columns)}"
     assert hypothesis.of is not None
-    of = hypothesis.of
+    return _read(hypothesis.of)
+
+
+def _read(of: Estimand) -> str:
+    """What is read of an arm, and where."""
     parts = [of.measure if of.class_ is None else f"{of.measure}, class {of.class_}"]
     if of.measure in ("accuracy", "loss", "class-accuracy"):
         parts.append(f"{of.part} part")
     if of.to is not None:
-        parts.append(f"against {arm(of.to)}{', divided by chance' if of.corrected else ''}")
+        chance = ", divided by chance" if of.measure == MASKS and of.corrected else ""
+        parts.append(f"against {arm(of.to)}{chance}")
     parts += [of.layer] if of.layer else []
     parts += [of.quantity] if of.quantity else []
     return ", ".join([*parts, _placed(of)])
@@ -211,10 +206,12 @@ def _shown_value(value: float, unit: str) -> str:
     return f"{100 * value:g} %" if unit == "share" else f"{number(value)} {unit}".strip()
 
 
-def _conditions(hypothesis: Hypothesis) -> str:
-    if hypothesis.model is not None:
-        where = f" where {hypothesis.model.where}" if hypothesis.model.where else ""
-        return f"every {hypothesis.model.rows} of the study{where}"
+def _conditions(hypothesis: Hypothesis, study: Study) -> str:
+    model = hypothesis.model
+    if model is not None:
+        where = f" where {model.where}" if model.where else ""
+        steps = f"step {' and '.join(steps_of(study, model))}" if model.rows == LINEAGE else "the study"
+        return f"every {model.rows} of {steps}{where}"
     contrast = hypothesis.contrast
     assert contrast is not None
     parts = [f"a: {arm(contrast.a)}"]

@@ -18,9 +18,10 @@ from pomona.graph.nodes import to_json
 from pomona.graph.store import Store
 from pomona.studies.blinding.blind import CANNOT_HIDE, UNBLINDED, Blind
 from pomona.studies.design.designs import Design
-from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import Cell, keys, pilot_cells
-from pomona.studies.registration.answers import derived, warnings, written
+from pomona.studies.points import Population
+from pomona.studies.registration.answers import derived, written
+from pomona.studies.registration.cautions import warnings
 from pomona.studies.registration.matching import differences, keys_digest, results_by_side, results_of
 from pomona.studies.registration.registered import FORMAT, Registered, canonical, digest_of
 from pomona.studies.registration.repeated import repeated
@@ -128,7 +129,7 @@ def _hypothesis(
         "seen": len(seen),
         "seen_replicates": _replicates(found, seen),
         "speaks_for": [one.text for one in repeated(population, found)],
-        "warnings": warnings(hypothesis),
+        "warnings": warnings(hypothesis, population.study),
         **_planned(planned),
     }
 

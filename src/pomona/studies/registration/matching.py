@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pomona.graph.nodes import to_json
-from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import Cell, cells, pilot_cells
 from pomona.studies.hypotheses.spec import Hypothesis
+from pomona.studies.points import Population
 from pomona.studies.registration.registered import Registered, canonical, digest_of, hypothesis_digest
 from pomona.studies.study import Study
 from pomona.studies.yamltext import load_yaml, scalar_text

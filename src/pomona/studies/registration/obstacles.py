@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pomona.studies.design.designs import design, refusals
-from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import FLOOR, ORDER, cells, pilot_cells
-from pomona.studies.hypotheses.spec import Hypothesis
+from pomona.studies.hypotheses.estimand import MASKS
+from pomona.studies.hypotheses.spec import NOISE, Hypothesis
+from pomona.studies.points import Population
 from pomona.studies.registration.repeated import unreplicated
 from pomona.studies.study import Study
 from pomona.studies.yamltext import scalar_text
@@ -90,24 +91,26 @@ def _not_for_max_t(study: Study) -> Iterator[str]:
 
 
 def _unspoken(study: Study, population: Population) -> Iterator[str]:
-    """Hypotheses without any result, and masks compared where nothing says what noise alone does."""
+    """Hypotheses without any result, and arms compared where nothing says what noise alone does."""
     for index, hypothesis in enumerate(study.spec.hypotheses):
         found = [*pilot_cells(population, hypothesis), *cells(population, hypothesis)]
-        masks = hypothesis.of is not None and hypothesis.of.measure == "mask-distance"
+        masks = hypothesis.of is not None and hypothesis.of.measure == MASKS
+        floor = hypothesis.contrast is not None and hypothesis.contrast.value == NOISE
         if not any(cell.points for cell in found):
             yield f"{study.document.where(('hypotheses', index))}: it speaks of no state of this study"
-        elif masks and not any(cell.side == FLOOR for cell in found):
+        elif (masks or floor) and not any(cell.side == FLOOR for cell in found):
             place = study.document.where(("hypotheses", index, "of"))
             yield f"{place}: {_floor_advice(study, hypothesis)}"
 
 
 def _floor_advice(study: Study, hypothesis: Hypothesis) -> str:
+    what = "masks" if hypothesis.of is not None and hypothesis.of.measure == MASKS else "predictions"
     said = (
-        "masks are compared and nothing says how far apart they lie by noise alone: the same arm, trained "
+        f"{what} are compared and nothing says how far apart they lie by noise alone: the same arm, trained "
         "from the same initial weights in another order of the data"
     )
     if ORDER in study.spec.vary:
-        return f"{said}; no arm of this contrast has masks of both orders, see 'where'"
+        return f"{said}; no arm of this contrast has {what} of both orders, see 'where'"
     assert hypothesis.contrast is not None
     arm = [(factor, label) for factor, label in hypothesis.contrast.a.items() if factor != "step"]
     if not arm:

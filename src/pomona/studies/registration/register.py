@@ -13,8 +13,9 @@ from pomona.graph.store import Store
 from pomona.graph.writing import write_atomically
 from pomona.studies.blinding.blind import Blind, blind_factors, keep, new_blind
 from pomona.studies.design.designs import design
-from pomona.studies.expand import Population, expand
+from pomona.studies.expand import expand
 from pomona.studies.hypotheses.cells import cells
+from pomona.studies.points import Population
 from pomona.studies.registration.frozen import Circumstances, binding, freeze
 from pomona.studies.registration.obstacles import lacking, obstacles
 from pomona.studies.registration.printed import printed

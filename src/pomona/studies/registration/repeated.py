@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pomona.studies.expand import Population
 from pomona.studies.hypotheses.cells import FLOOR, ROW, Cell, cells
+from pomona.studies.points import Population
 from pomona.studies.registration.matching import results_of
 from pomona.studies.varied import drawn_streams
 

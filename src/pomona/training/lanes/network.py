@@ -142,6 +142,19 @@ class LaneNetwork:
         correct = np.bincount(truth[predicted == truth], minlength=classes)
         return Evaluation(correct, np.bincount(truth, minlength=classes), loss_sum)
 
+    def logits(self, indices: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+        """The logits of some examples under the present weights, examples x outputs.
+
+        Raises:
+            StateFailure: There are fewer logits than classes, or memory ran out.
+        """
+        self.check_outputs(classes)
+        with running_out_of_memory("prediction"):
+            found: NDArray[np.float32] = self.kernel.logits(
+                self.images, np.ascontiguousarray(indices, dtype=np.int64)
+            )
+        return found
+
     def check_outputs(self, classes: int) -> None:
         """Check that there is a logit for every class.
 
