@@ -21,8 +21,8 @@ from pomona.report.verdicts import EXPLORATORY, MARKS, Verdict, told
 from pomona.report.write import is_current
 from pomona.stats.result import Result
 from pomona.studies.blinding.blinded import shown
-from pomona.studies.expand import Point
 from pomona.studies.hypotheses.judge import VERDICTS
+from pomona.studies.points import Point
 from pomona.studies.registration.printed import printed
 from pomona.studies.registration.register import register
 from pomona.studies.registration.registered import registrations

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pomona.cli.wording import duration, moment
 from pomona.graph.store import Store
 from pomona.studies.design.designs import SAID, Design, refusals, short
-from pomona.studies.expand import Population
 from pomona.studies.hypotheses.values import amount
+from pomona.studies.points import Population
 from pomona.studies.registration.matching import found_in, why_exploratory
 from pomona.studies.registration.registered import Registered, registrations
 from pomona.studies.registration.repeated import unreplicated

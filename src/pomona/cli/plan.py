@@ -21,7 +21,7 @@ from pomona.cli.options import (
 
 if TYPE_CHECKING:
     from pomona.graph.nodes import Probe, State
-    from pomona.studies.expand import Population
+    from pomona.studies.points import Population
 
 
 def add(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pomona.studies.expand import Point, Population
+from pomona.studies.points import Point, Population
 
 Place = tuple[str, tuple[str, ...]]
 

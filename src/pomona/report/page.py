@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from pomona.report.figures.figure import Figure
 from pomona.report.figures.variation import NAME as VARIATION
 from pomona.report.figures.verdicts import NAME as EFFECTS
 from pomona.report.findings import standing
+from pomona.report.iterative.all import PREFIX, SOURCE
 from pomona.report.numbers import ranges
 from pomona.report.provenance import provenance
 from pomona.report.tables import full_table, runs_at_chance, short_table
@@ -32,7 +32,6 @@ def page(evidence: Evidence, figures: Sequence[Figure]) -> str:
         autoescape=True,
         undefined=StrictUndefined,
     )
-    environment.filters["data_uri"] = data_uri
     environment.filters["ranges"] = ranges
     environment.filters["sentence"] = sentence
     study = evidence.study
@@ -57,7 +56,11 @@ def page(evidence: Evidence, figures: Sequence[Figure]) -> str:
         findings=evidence.findings,
         effects=next((figure for figure in figures if figure.name == EFFECTS), None),
         yaml=study.text(),
-        figures=[figure for figure in figures if figure.name.partition("-")[0] not in (EFFECTS, VARIATION)],
+        figures=[
+            figure for figure in figures if figure.name.partition("-")[0] not in (EFFECTS, VARIATION, PREFIX)
+        ],
+        paper_figures=[figure for figure in figures if figure.name.partition("-")[0] == PREFIX],
+        paper=SOURCE,
         variation_figures=[figure for figure in figures if figure.name.partition("-")[0] == VARIATION],
         variations=variations(evidence),
         varied=varied_text(evidence),
@@ -88,9 +91,3 @@ def sentence(text: str) -> str:
     'Verdicts are withheld.'
     """
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def data_uri(content: str | bytes, media_type: str) -> str:
-    """A file as a link that holds all of it."""
-    encoded = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
-    return f"data:{media_type};base64,{encoded}"

@@ -13,6 +13,7 @@ from pomona.report.figures.masks import mask_figures
 from pomona.report.figures.stability import weight_stability_figure
 from pomona.report.figures.variation import variation_figures
 from pomona.report.figures.verdicts import verdict_figure
+from pomona.report.iterative.all import paper_figures
 from pomona.report.page import page
 from pomona.studies.blinding.blinded import shown
 from pomona.studies.registration.registered import registrations
@@ -20,7 +21,7 @@ from pomona.studies.results import Results
 
 
 def write_report(results: Results, folder: Path | None = None) -> Path:
-    """Write ``index.html``, which holds everything, and ``figures/`` with SVG, PNG and CSV of each figure.
+    """Write ``index.html``, which shows everything, and ``figures/`` with SVG, PNG and CSV of each figure.
 
     Args:
         results: What a store holds for a study; nothing is computed for it.
@@ -67,12 +68,14 @@ def is_current(page: Path, results: Results) -> bool:
 
 def draw_figures(evidence: Evidence) -> list[Figure]:
     """The figures of a report, in the order of the page; those that have nothing to show are left out."""
+    of_paper = paper_figures(evidence)
     found = [
         verdict_figure(evidence.findings.verdicts),
-        accuracy_figure(evidence),
-        *mask_figures(evidence),
+        *of_paper,
+        # Those of a paper say the same of more arms than can be told apart in one figure.
+        *([] if of_paper else [accuracy_figure(evidence), *mask_figures(evidence)]),
         effective_density_figure(evidence),
-        weight_stability_figure(evidence),
+        *([] if of_paper else [weight_stability_figure(evidence)]),
         *variation_figures(evidence.sources),
     ]
     return [figure for figure in found if figure is not None]

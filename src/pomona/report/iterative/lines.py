@@ -1,0 +1,204 @@
+"""Accuracy of arms against density: the numbers of every network and their means, and how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pomona.report.figures.axes import legend, log_density, shares
+from pomona.report.figures.curves import has_bands, reading
+from pomona.report.iterative.selection import Lineages, Selection
+from pomona.stats.intervals import summarise
+from pomona.studies.points import Point
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+COLUMNS = (
+    *("panel", "method", "style", "level", "series", "replicate", "density", "accuracy", "low", "high", "n"),
+    *("missing", "at_chance", "collapsed"),
+)
+X_TITLE = "weights kept (log scale, sparser to the right)"
+_DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2, 1, 2, 1, 2])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm of a figure.
+
+    Args:
+        method: Its method, which gives it a colour.
+        style: What its line style stands for, such as the treatment.
+        lineages: Its points by replicate.
+        panel: Title of its panel; empty where there is one only.
+    """
+
+    method: str
+    style: str
+    lineages: Lineages
+    panel: str = ""
+
+
+def accuracy_table(selection: Selection, curves: Sequence[Curve]) -> pd.DataFrame:
+    """What is drawn of some arms: every network, the means of each level with their 95 % t interval, chance.
+
+    Columns: panel, method, style, level, series (``replicate``, ``mean``, ``chance``), replicate, density,
+    accuracy, low, high, n (replicates with an accuracy), missing (without one), at_chance and collapsed (how
+    many are at chance, and how many have a layer without weights).
+    """
+    import pandas as pd
+
+    rows = [row for curve in curves for row in _rows(selection, curve)]
+    data = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"density": float, "accuracy": float})
+    if data.empty:
+        return data
+    # One replicate is its own mean: a second line would only hide the first.
+    data = data[data["series"] == "mean"] if selection.evidence.replicates == 1 else data
+    whole = ("level", "replicate", "n", "missing", "at_chance", "collapsed")
+    data = pd.concat([data, *_chance(selection, data)], ignore_index=True)
+    return data.astype(dict.fromkeys(whole, "Int64"))
+
+
+def accuracy_axes(data: pd.DataFrame, limits: tuple[float, float] | None = None) -> tuple[alt.X, alt.Y]:
+    """Density on a log axis and accuracy, over all that is drawn or between limits."""
+    low, high = float(data["accuracy"].min()), float(data["accuracy"].max())
+    room = max(0.04 * (high - low), 0.005)
+    between = limits or (max(0.0, low - room), min(1.0, high + room))
+    return log_density("density", X_TITLE, float(data["density"].min())), shares(
+        "accuracy", "test accuracy", between
+    )
+
+
+def accuracy_panel(
+    chart: alt.Chart, selection: Selection, data: pd.DataFrame, axes: tuple[alt.X, alt.Y], width: int
+) -> alt.LayerChart | alt.FacetChart:
+    """Draw what ``accuracy_table`` gave.
+
+    Args:
+        chart: A chart of it, or of a panel of it.
+        selection: The study.
+        data: All of it, for the legends.
+        axes: As ``accuracy_axes`` gives them.
+        width: Room for the legend, in points.
+    """
+    import altair as alt
+
+    x, y = axes
+    code = channels(selection, data, width)
+    line = {name: code[name] for name in ("color", "strokeDash")}
+    of = {
+        name: chart.transform_filter(f"datum.series == '{name}'") for name in ("mean", "replicate", "chance")
+    }
+    # An interval of two replicates would fill the figure.
+    band = of["mean"].transform_filter("isValid(datum.low) && datum.n > 2").mark_area(opacity=0.1, clip=True)
+    low = alt.Y("low:Q", scale=y["scale"])
+    dead = of["mean"].transform_filter("datum.collapsed > 0")
+    cross = dead.mark_point(shape="cross", angle=45, size=90, strokeWidth=1.6, opacity=1, clip=True)
+    return alt.layer(
+        *(
+            [band.encode(x=x, y=low, y2="high:Q", color=code["color"], detail="style:N")]
+            * has_bands_of(selection)
+        ),
+        of["chance"].mark_rule(strokeDash=[2, 3], color="#555", strokeWidth=1.2, clip=True).encode(y=y),
+        of["replicate"]
+        .mark_line(strokeWidth=0.7, opacity=0.4, clip=True)
+        .encode(x=x, y=y, detail="replicate:O", **line),
+        of["mean"].mark_line(strokeWidth=2, clip=True).encode(x=x, y=y, **line),
+        of["mean"]
+        .mark_point(filled=True, size=30, opacity=1, clip=True)
+        .encode(x=x, y=y, color=code["color"], shape=code["shape"]),
+        cross.encode(x=x, y=y, color=code["color"]),
+    )
+
+
+def channels(selection: Selection, data: pd.DataFrame, width: int) -> dict[str, Any]:
+    """Colour and shape by method, dashes by style where there are several, with their legends."""
+    import altair as alt
+
+    methods = [name for name in selection.methods if (data["method"] == name).any()]
+    styles = [style for style in dict.fromkeys(data["style"]) if style]
+    box = alt.Legend(**legend(methods, width))
+    dashes = alt.Legend(
+        **{**legend(styles, width), "orient": "top", "symbolSize": 300, "symbolStrokeColor": "#333"}
+    )
+    colours = alt.Scale(domain=methods, range=[selection.colour(name) for name in methods])
+    shapes = alt.Scale(domain=methods, range=[selection.shape(name) for name in methods])
+    patterns = alt.Scale(domain=styles, range=[_DASHES[i % len(_DASHES)] for i in range(len(styles))])
+    return {
+        "color": alt.Color("method:N", scale=colours, legend=box),
+        "shape": alt.Shape("method:N", scale=shapes, legend=box),
+        "strokeDash": alt.StrokeDash("style:N", scale=patterns, legend=dashes if len(styles) > 1 else None),
+    }
+
+
+def has_bands_of(selection: Selection) -> bool:
+    """Whether intervals are drawn."""
+    return has_bands(selection.evidence)
+
+
+def reading_of(selection: Selection, data: pd.DataFrame) -> str:
+    """How replicates, means, intervals and flags are drawn, in words."""
+    text = reading(selection.evidence)
+    if (data["series"] == "chance").any():
+        text += " Dotted: always answering the largest class."
+    means = data[data["series"] == "mean"]
+    if (means["collapsed"] > 0).any():
+        text += " Crosses: in some replicate a layer has no weight left."
+    if (means["missing"] > 0).any():
+        text += (
+            f" Networks without an accuracy (failed or not computed) are left out: {means['missing'].sum()} "
+            f"of {(means['missing'] + means['n']).sum()}; a mean is that of the others."
+        )
+    return text
+
+
+def _rows(selection: Selection, curve: Curve) -> Iterator[dict[str, Any]]:
+    head = {"panel": curve.panel, "method": curve.method, "style": curve.style}
+    by_level: dict[int, list[Point]] = {}
+    for points in curve.lineages.values():
+        for point in points:
+            by_level.setdefault(point.level, []).append(point)
+    for level, points in sorted(by_level.items()):
+        found = [
+            {"replicate": point.replicate, "accuracy": accuracy, "density": density, "point": point}
+            for point in points
+            if (accuracy := selection.value(point, "accuracy")) is not None
+            and (density := selection.results.density(point))
+        ]
+        for row in found:
+            yield {**head, "level": level, "series": "replicate", **{k: row[k] for k in row if k != "point"}}
+        if found:
+            yield {**head, "level": level, **_mean(selection, found), "missing": len(points) - len(found)}
+
+
+def _mean(selection: Selection, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    stat = summarise([row["accuracy"] for row in found])
+    points = [row["point"] for row in found]
+    return {
+        "series": "mean",
+        "density": sum(row["density"] for row in found) / len(found),
+        "accuracy": stat.mean,
+        "low": stat.low,
+        "high": stat.high,
+        "n": stat.n,
+        "at_chance": sum(selection.value(point, "at-chance") == 1.0 for point in points),
+        "collapsed": sum(selection.results.collapsed(point) for point in points),
+    }
+
+
+def _chance(selection: Selection, data: pd.DataFrame) -> list[pd.DataFrame]:
+    """The level of guessing, in every panel, where an arm comes near it."""
+    import pandas as pd
+
+    points = selection.evidence.population.points
+    levels = {value for point in points if (value := selection.value(point, "chance")) is not None}
+    near = [level for level in sorted(levels) if data["accuracy"].min() < 1.5 * level]
+    panels = dict.fromkeys(data["panel"])
+    rows = [
+        {"panel": p, "method": "", "style": "", "series": "chance", "accuracy": v}
+        for p in panels
+        for v in near
+    ]
+    return [pd.DataFrame(rows)] if rows else []
