@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from pomona.core.errors import ProblemsError
+from pomona.core.errors import InputError, ProblemsError
 from pomona.graph.store import Store
 from pomona.studies.expand import expand
+from pomona.studies.hypotheses.rows import selected
+from pomona.studies.hypotheses.spec import Regression
 from pomona.studies.modules import load_module
 from pomona.studies.points import Point
+from pomona.studies.registration.register import register
 from pomona.studies.results import Results
 from pomona.studies.run import Run, run
 from pomona.studies.study import parse_study
@@ -36,6 +39,30 @@ steps:
   orders: {ensemble: {of: ticket, over: order}}
   seeds:  {ensemble: {of: ticket, over: replicate}}
 measure: [accuracy, loss, class-accuracy, density, agreement, ensemble-gain]
+"""
+
+DATA = """
+import numpy as np
+
+
+def made(seed):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (80, 1, 8, 8), dtype=np.uint8), np.arange(80) % 10
+
+
+def one():
+    return *made(0), *made(1)
+
+
+def other():
+    return *made(0), *made(2)
+"""
+WIDE = """
+from torch import nn
+
+
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 300))
 """
 
 
@@ -176,6 +203,109 @@ def test_a_second_run_has_nothing_to_compute(results: Results) -> None:
     assert again.missing() == 0
 
 
+CONTRAST = """
+hypotheses:
+  - claim: Together they know more.
+    contrast: {a: %s, fix: {treatment: rewind, order: 0}}
+    of: {match: level, value: 2, %s}
+    test: {paired-t: greater}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arms", "of", "said"),
+    [
+        (
+            "{step: ticket, method: l1-unstructured}, value: 0",
+            "measure: ensemble-gain, quantity: over-best",
+            "step 'ticket' is none",
+        ),
+        (
+            "{step: two}, value: 0",
+            "measure: weight-magnitude, quantity: weight-magnitude",
+            "weight-magnitude is of networks",
+        ),
+        ("{step: two}, value: 0", "measure: accuracy, part: validation", "there is no validation part of it"),
+        (
+            "{step: seeds, method: l1-unstructured}, value: 0",
+            "measure: accuracy",
+            "without replicates nothing is tested of it",
+        ),
+    ],
+)
+def test_claims_that_an_ensemble_cannot_answer_are_refused(arms: str, of: str, said: str) -> None:
+    text = TEXT.replace("ensemble-gain]", "ensemble-gain, weight-magnitude]")
+    with pytest.raises(ProblemsError) as caught:
+        parse_study(text + CONTRAST % (arms, of))
+    assert any(said in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_effective_density_is_no_place_of_an_ensemble() -> None:
+    text = TEXT.replace("ensemble-gain]", "ensemble-gain, effective-density]")
+    claim = CONTRAST % ("{step: two}, value: 0", "measure: accuracy")
+    claim = claim.replace("match: level, value: 2", "match: effective-density, value: 50%")
+    with pytest.raises(ProblemsError, match="has no effective density: write 'match: density'"):
+        parse_study(text + claim)
+
+
+def test_members_see_the_same_images(tmp_path: Path) -> None:
+    """Predictions of other images are no predictions to be averaged."""
+    (tmp_path / "mine.py").write_text(DATA)
+    text = TEXT.replace(
+        "d: {name: digits, validation: 100}", "d: {name: 'mine.py:one'}, e: {name: 'mine.py:other'}"
+    )
+    text = text.replace("treatment: [rewind, finetune]", "treatment: [rewind]\n  set: {one: d, other: e}")
+    text = text.replace("on: d", "on: $set").replace("{of: ticket, over: order}", "{of: ticket, over: set}")
+    text = text.replace("$treatment", "rewind").replace("  treatment: [rewind]\n", "")
+    text = text.replace('"treatment == rewind or method != l1-structured", ', "")
+    with pytest.raises(
+        InputError, match=r"step 'orders' averages predictions of the same test images, and its members see"
+    ):
+        expand(parse_study(text, "study.yaml", tmp_path))
+
+
+def test_pilots_are_in_no_ensemble_of_replicates() -> None:
+    text = f"{TEXT}registration: {{pilot: 1}}\n"
+    seeds = [point for point in expand(parse_study(text)).points if point.step == "seeds"]
+    assert {point.replicate for point in seeds} == {1}
+    assert {member.replicate for point in seeds for member in point.members} == {1, 2}
+
+
+def test_a_head_of_more_outputs_keeps_the_classes_only(tmp_path: Path) -> None:
+    text = TEXT.replace("{name: fc, options: {hidden: 12-8}}", "'mine.py:wide'").replace(
+        "replicates: 3", "replicates: 1"
+    )
+    (tmp_path / "mine.py").write_text(WIDE)
+    store = Store(tmp_path / "store")
+    study = parse_study(
+        text.replace("  seeds:  {ensemble: {of: ticket, over: replicate}}\n", ""), "s.yaml", tmp_path
+    )
+    run(study, store=store, workers=0)
+    found = Results(study, store)
+    assert not found.lost()
+    classes, probabilities = predicted(found, of_step(found, "two")[0])
+    assert probabilities.shape == (len(classes), 10)
+
+
+def test_a_regression_over_states_takes_networks_unless_it_names_steps(results: Results) -> None:
+    for where, steps in ((None, {"dense", "ticket"}), ("step == two", {"two"})):
+        model = Regression(rows="state", formula="accuracy ~ density", term="density", where=where)
+        assert {point.step for point in selected(results.population, model)} == steps
+
+
+def test_points_that_are_not_there_are_said(results: Results) -> None:
+    with pytest.raises(
+        InputError, match=r"step 'seeds' joins all replicates: .* as replicate 0; got replicate 1"
+    ):
+        results.point(step="seeds", replicate=1, method="l1-unstructured", treatment="rewind", order="0")
+    text = TEXT.replace('"treatment == rewind or method != l1-structured"', "method != l1-structured")
+    study = parse_study(text)
+    with pytest.raises(
+        InputError, match="step 'every' has no state in this study: no arm has all of its members"
+    ):
+        Results(study, results.store).point(step="every")
+
+
 def test_results_take_the_last_step_of_networks(results: Results) -> None:
     arm = {"method": "l1-unstructured", "treatment": "rewind", "order": "0"}
     assert results.point(level=1, **arm).step == "ticket"
@@ -219,3 +349,21 @@ def test_faults_are_said(old: str, new: str, said: str) -> None:
     with pytest.raises(ProblemsError) as caught:
         parse_study(TEXT.replace(old, new))
     assert any(said in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_blinded_results_have_no_ensemble_of_the_arms_under_codes(tmp_path: Path) -> None:
+    """The mean of its members' accuracies, beside the accuracies of all arms, would tell who they are."""
+    claim = CONTRAST % ("{method: l1-unstructured}, b: {method: random-unstructured}", "measure: accuracy")
+    answers = dict.fromkeys(
+        ("question", "sample_size", "exclusions", "missing_data", "transformations", "exploratory"), "none"
+    )
+    text = TEXT + claim + f"registration: {{blind: [method], {str(answers)[1:-1]}}}\n"
+    study, store = parse_study(text.replace("replicates: 3", "replicates: 2")), Store(tmp_path / "store")
+    register(study, store)
+    hidden = run(study, store=store, workers=0)
+    assert hidden.blind is not None
+    steps = {point.step for point in hidden.population.points}
+    assert steps == {"dense", "ticket", "orders", "seeds"}
+    assert {"every", "two"}.isdisjoint(hidden.frame()["step"])
+    assert list(hidden.study.order) == ["dense", "ticket", "orders", "seeds"]
+    assert len(hidden.population.agreements) == len(expand(study).agreements) > 0

@@ -722,3 +722,21 @@ def test_pilot_that_was_there_is_said_to_have_been_there(tmp_path: Path) -> None
     text = " ".join(printed(pilot).split())
     assert "No: none of the 8 results that the hypotheses speak of was in the store." in text
     assert "Yes, of the pilot: 4 of its 4 results were there." in text
+
+
+def test_a_level_of_which_nothing_is_read_is_no_result(tmp_path: Path) -> None:
+    """Stability is of a level and the one before: that the dense networks are there tells nothing of it."""
+    stable = """
+  - claim: Zebras stay where they are.
+    contrast: {a: {method: zebra}, b: {method: quokka}, fix: {treatment: rewind}}
+    of: {measure: weight-stability, layer: fc1.weight, match: density, area: [50%, 10%]}
+    test: {paired-t: less}
+"""
+    study = study_of(stable, [("measure: [accuracy, density]", "measure: [accuracy, weight-stability]")])
+    store = opened(tmp_path)
+    fill(store, study, lambda point: 0.9, wanted=lambda point: point.step == "dense")
+    found = register(study, store)
+    (frozen,) = found.body["hypotheses"]
+    # Four levels of two arms in six replicates.
+    assert (frozen["results"], frozen["held"], frozen["seen"]) == (4 * 2 * 6, 0, 0)
+    assert why(store, study) == ()

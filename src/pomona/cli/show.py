@@ -56,7 +56,11 @@ def _show_state(store: Store, key: str) -> None:
     section("lineage", _lineage(store, key))
     section("stands for", [f"{place.study}: {place}" for place in state.places])
     section("files", _files(store, key))
-    section("masks (kept of all weights)", _masks(state.facts))
+    joined = state.recipe == "ensemble"
+    section(
+        "weights of its members, of one network's" if joined else "masks (kept of all weights)",
+        _masks(state.facts),
+    )
     section("measurements", _measurements(store, key))
     _show_work(store, key)
 

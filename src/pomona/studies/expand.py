@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pomona.core.canonical import Value
@@ -168,10 +168,14 @@ class _Expansion:
             yield point
 
     def _ensembled(self, step: ResolvedStep, joined: Ensembled, arm: Arm, replicate: int) -> Iterator[Point]:
-        """The averaged predictions of several states, level by level; over replicates only for the first."""
-        every = range(self.study.spec.replicates)
+        """The averaged predictions of several states, level by level.
+
+        Over replicates there is one, which stands as the first of those that are no pilot.
+        """
+        every = range(self.study.spec.registration.pilot, self.study.spec.replicates)
         if joined.over == REPLICATE:
-            lineages = [self._find(Selector(joined.of), arm, r) for r in every] if replicate == 0 else []
+            now = every if replicate == every.start else ()
+            lineages = [self._find(Selector(joined.of), arm, r) for r in now]
         else:
             arms = [{**arm, joined.over: label} for label in joined.members]
             lineages = [self._find(Selector(joined.of), one, replicate) for one in arms]
@@ -182,11 +186,20 @@ class _Expansion:
             # Level 0 may be one network for all of them.
             if len(members) < len(lineages) or len({member.state.key for member in members}) == 1:
                 continue
+            self._check_same_images(step.name, members)
             said = [predicted(member, self.make, self.graph) for member in members]
             state = self.graph.add(self.make.ensemble(said))
             first = members[0]
             place = (step.name, replicate, level, arm, state, state, state, first.origin)
             yield Point(*place, first.network, first.data, members=tuple(members))
+
+    def _check_same_images(self, step: str, members: Sequence[Point]) -> None:
+        seen = {member.data.name: member.data for member in members if member.data is not None}
+        if len({self.make.info(data).fingerprint for data in seen.values()}) > 1:
+            raise InputError(
+                f"step {step!r} averages predictions of the same test images, and its members see "
+                f"{' and '.join(seen)}; take an ensemble over another factor"
+            )
 
     def _masked(self, step: ResolvedStep, arm: Arm, replicate: int) -> Iterator[Point]:
         """The weights of one state under the masks of another."""

@@ -20,7 +20,7 @@ _KEPT = np.float16
 
 
 def predict_state(job: Job, files: Files, context: Context) -> Outcome:
-    """What a network says of the test images: a class (uint8 or more) and probabilities (float16) each."""
+    """What a network says of the test images: a class (uint8 or more), and probabilities (float16) of all."""
     (state,) = job.states
     logits = logits_of(
         bench.network(job.how),
@@ -32,7 +32,9 @@ def predict_state(job: Job, files: Files, context: Context) -> Outcome:
     )
     masks = bench.masks_of(state, files)[0]
     kept = {name: [int(mask.sum()), mask.numel()] for name, mask in masks.items()}
-    return _predictions(logits.argmax(axis=1), probabilities_of(logits), kept, files)
+    # A head of 1000 outputs says of ten classes what counts; the others would fill the store.
+    probabilities = probabilities_of(logits)[:, : job.how["classes"]]
+    return _predictions(logits.argmax(axis=1), probabilities, kept, files)
 
 
 def ensemble_state(job: Job, files: Files, context: Context) -> Outcome:
@@ -102,7 +104,7 @@ PREDICTION_PROBES = {
 def _predictions(
     predicted: NDArray[Any], probabilities: NDArray[np.float32], kept: Mapping[str, Any], files: Files
 ) -> Outcome:
-    small = np.min_scalar_type(max(probabilities.shape[1] - 1, 0))
+    small = np.min_scalar_type(int(predicted.max(initial=0)))
     arrays = {"class": predicted.astype(small), "probabilities": probabilities.astype(_KEPT)}
     return Outcome((files.write_predictions(arrays),), {"kept": dict(kept)})
 

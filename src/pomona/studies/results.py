@@ -17,7 +17,7 @@ from pomona.studies import landscape
 from pomona.studies.expand import expand
 from pomona.studies.own import OwnMeasure, own_measures
 from pomona.studies.points import Pair, Point, Population
-from pomona.studies.schema import QUANTITIES
+from pomona.studies.schema import QUANTITIES, REPLICATE
 from pomona.studies.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -282,6 +282,15 @@ class Results:
         if found:
             arms = "; ".join(str(dict(p.arm)) for p in found[:4])
             raise InputError(f"{len(found)} states fit; give more of the arm: {arms}")
+        if not of_step:
+            raise InputError(f"step {wanted!r} has no state in this study: no arm has all of its members")
+        joined = self.study.spec.steps.get(wanted)
+        if joined is not None and joined.ensemble is not None and joined.ensemble.over == REPLICATE:
+            raise InputError(
+                f"step {wanted!r} joins all replicates: it is there once for each arm and level, up to level "
+                f"{max(p.level for p in of_step)}, as replicate {of_step[0].replicate}; got replicate "
+                f"{replicate} at level {level} of {arm}"
+            )
         last = max(p.level for p in of_step)
         raise InputError(
             f"step {wanted!r} has no replicate {replicate} at level {level} of {arm}: there are replicates "

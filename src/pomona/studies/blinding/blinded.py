@@ -138,6 +138,9 @@ class _Names:
             # Labels that came after the registration have codes too.
             now = study.order if factor == STEP else study.factors.get(factor, {})
             self.codes[factor] = codes_of(blind.salt, factor, {*blind.labels[factor], *now})
+        # The mean of the members' accuracies, beside the accuracies of all arms, would tell which they are.
+        joined = {step: spec.ensemble.over for step, spec in study.spec.steps.items() if spec.ensemble}
+        self.telling = frozenset(step for step, over in joined.items() if over in self.codes)
 
     def code(self, factor: str, label: str) -> str:
         return self.codes.get(factor, {}).get(label, label)
@@ -156,14 +159,20 @@ class _Names:
             document=own.document,
             spec=own.spec.model_copy(update=hidden),
             factors=factors,
-            order=tuple(sorted((self.code(STEP, step) for step in own.order), key=self._place_of_step)),
-            reach={self.code(STEP, step): reached for step, reached in own.reach.items()},
+            order=tuple(sorted(map(self._step, self._shown(own.order)), key=self._place_of_step)),
+            reach={self._step(step): own.reach[step] for step in self._shown(own.reach)},
             arms=tuple(sorted((self.arm(arm) for arm in own.arms), key=self._place)),
         )
 
+    def _step(self, step: str) -> str:
+        return self.code(STEP, step)
+
+    def _shown(self, steps: Iterable[str]) -> list[str]:
+        return [step for step in steps if step not in self.telling]
+
     def population(self, own: Population) -> Population:
         """Points and pairs under codes, in the order of the codes."""
-        coded = {id(point): self._point(point) for point in own.points}
+        coded = {id(point): self._point(point) for point in own.points if point.step not in self.telling}
         points = sorted(coded.values(), key=lambda p: (self._place_of_step(p.step), self._place(p.arm)))
         place = {id(point): number for number, point in enumerate(points)}
 

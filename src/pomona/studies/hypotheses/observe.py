@@ -123,7 +123,10 @@ def _replicate(results: Results, hypothesis: Hypothesis, number: int, found: Seq
     excluded = _excluded(results, hypothesis, arms) if not lost else ""
     missing = bool(lost or excluded) or a is None or b is None
     lineages = [cell for own in arms.values() for cell in own]
-    flags = [at_chance(results, (*cell.points, *cell.others), of) for cell in lineages]
+    flags = [
+        at_chance(results, cell.points, of) and (not cell.others or at_chance(results, cell.others, of))
+        for cell in lineages
+    ]
     return Replicate(
         number,
         a,

@@ -19,7 +19,7 @@ from pomona.studies import landscape
 from pomona.studies.hypotheses.arms import labels_of
 from pomona.studies.hypotheses.estimand import EVALUATED, LINE, Estimand
 from pomona.studies.resolve import ResolvedStep
-from pomona.studies.schema import MEASURES
+from pomona.studies.schema import MEASURES, REPLICATE
 
 if TYPE_CHECKING:
     from pomona.studies.study import Study
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _ROUNDED = 0.98
 # Of other layers than those that are pruned, or of none.
 _NO_LAYERS = (*EVALUATED, landscape.NAME)
+GAIN = "ensemble-gain"
 _WITH_THE_LEVEL_BEFORE = ("weight-stability", "moving-stability", "rank-correlation")
 
 
@@ -75,6 +76,10 @@ def unreadable(study: Study, step: str, arm: Mapping[str, str], of: Estimand) ->
         arm: Its labels.
         of: What is read of it.
     """
+    strange = list(_of_ensembles(study, step, of))
+    if strange:
+        yield from strange
+        return
     yield from _too_sparse(study, step, arm, of)
     yield from _unfollowed(study, step, of)
     numbered = isinstance(of.class_, int)
@@ -92,6 +97,23 @@ def unreadable(study: Study, step: str, arm: Mapping[str, str], of: Estimand) ->
         names = prunable_weights(model.name, model.options)
         if of.layer not in names:
             yield unknown(f"layer of {model.name}", of.layer, names)
+
+
+def _of_ensembles(study: Study, step: str, of: Estimand) -> Iterator[str]:
+    """What averaged predictions have not, and what nothing else has."""
+    joined = study.spec.steps[step].ensemble
+    if joined is None:
+        if of.measure == GAIN:
+            yield f"{GAIN} is of ensembles, and step {step!r} is none: name one, as 'a: {{step: NAME}}'"
+        return
+    if of.measure not in (*EVALUATED, "density", GAIN):
+        yield f"{of.measure} is of networks, and step {step!r} averages predictions"
+    elif of.part == "validation":
+        yield f"step {step!r} averages predictions of test images: there is no validation part of it"
+    elif of.match == "effective-density":
+        yield f"step {step!r} averages predictions and has no effective density: write 'match: density'"
+    elif joined.over == REPLICATE:
+        yield f"step {step!r} is one ensemble of all replicates: without replicates nothing is tested of it"
 
 
 def uncompared(study: Study, step: str, arm: Mapping[str, str], of: Estimand) -> Iterator[str]:

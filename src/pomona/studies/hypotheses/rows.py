@@ -40,10 +40,13 @@ def selected(population: Population, model: Regression) -> Iterator[Point]:
     """The points of a study that a regression has rows for, in the study's order.
 
     A state that several steps speak of, as the dense one of every arm, counts once for each arm that it
-    begins: level 0 is a row of that lineage.
+    begins: level 0 is a row of that lineage. Ensembles are made of other rows, and no rows unless ``where``
+    names steps.
     """
-    condition = row_condition(population.study, model)
-    return (point for point in population.points if condition(point))
+    study = population.study
+    condition = row_condition(study, model)
+    steps = study.order if "step" in names_in(model) else study.networks
+    return (point for point in population.points if point.step in steps and condition(point))
 
 
 def row_condition(study: Study, model: Regression) -> Condition:

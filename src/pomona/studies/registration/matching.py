@@ -165,12 +165,13 @@ def keys_digest(found: Sequence[Cell]) -> str:
 
 
 def results_of(cell: Cell) -> list[str]:
-    """Keys of the results of a cell: its probes; where a point needs none, the state whose mask it is."""
-    return [
-        key
-        for point, read in zip(cell.points, cell.probes, strict=True)
-        for key in ([probe.key for probe in read] or [point.masked.key])
-    ]
+    """Keys of the results of a cell: its probes; of a measure that needs none, the states of the masks.
+
+    A level of which nothing is read, as level 0 of what compares with the level before, has no result.
+    """
+    if not any(cell.probes):
+        return [point.masked.key for point in cell.points]
+    return [probe.key for read in cell.probes for probe in read]
 
 
 def results_by_side(found: Sequence[Cell]) -> dict[str, dict[str, str]]:
