@@ -17,6 +17,7 @@ from pomona.report.evidence import Evidence
 from pomona.report.iterative import agreement, ensembles
 from pomona.report.iterative.selection import Selection
 from pomona.studies.modules import load_module
+from pomona.studies.results import Results
 
 from .conftest import results_of
 
@@ -54,8 +55,13 @@ def _evidence(
 
 
 @pytest.fixture(scope="module")
-def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    return _evidence(tmp_path_factory.mktemp("agreeing"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("agreeing")
+
+
+@pytest.fixture(scope="module")
+def evidence(folder: Path) -> Evidence:
+    return _evidence(folder)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +184,57 @@ def test_ensembles_figure_has_single_networks_at_their_densities(evidence):
         assert row.accuracy == pytest.approx(statistics.mean(_accuracy(evidence, p) for p in points))
         assert row.density == pytest.approx(statistics.mean(map(evidence.results.density, points)))
         assert row.low < row.accuracy < row.high
+
+
+def test_ensembles_of_most_replicates_at_chance_are_hollow(evidence):
+    results = Results(evidence.study, evidence.results.store)
+    selection = Selection(Evidence(results))
+    # Two of three ensembles, all their members in two replicates, and one network of three alone.
+    trios = _at(_points(evidence, "trio"), 2)
+    dead = [*trios[:2], *(one for trio in trios[:2] for one in trio.members)]
+    dead += _at(_points(evidence, method="random-unstructured"), 3)[:1]
+    for values in results._values.values():
+        values[:] = [row for row in values if row[0] != "at-chance"]
+    for point in dead:
+        results._values[point.probes["test"].key].append(("at-chance", "", -1, 1.0))
+    figure = ensembles.ensembles_figure(selection.evidence, selection)
+    hollow = figure.data[2 * figure.data["at_chance"] > figure.data["n"]]
+    singles = [(ensembles.SINGLE, method, 2) for method in ("l1-unstructured", "hybrid", "fc-only")]
+    seeds = [(f"seeds: {method}", "members' mean", 2) for _, method, _ in singles]
+    own = [("trio", series, 2) for series in ensembles.SERIES]
+    # Three of the four of all methods.
+    of_all = [("all-methods", "members' mean", 2)]
+    expected = {*singles, *seeds, *own, *of_all}
+    assert set(zip(hollow["ensemble"], hollow["series"], hollow["level"], strict=True)) == expected
+    # Below, the ensemble itself and the single networks are drawn again.
+    assert figure.svg.count('fill="white" stroke') == len(own + seeds + of_all) + 1 + len(singles)
+    assert "Hollow points: most replicates are at chance." in figure.caption
+    for values in results._values.values():
+        values[:] = [row for row in values if row[0] != "at-chance"]
+    assert "Hollow" not in ensembles.ensembles_figure(selection.evidence, selection).caption
+
+
+def test_ensembles_are_told_apart_by_colour_or_dashes(folder, evidence):
+    more = f"{MORE}\n  again: {{ensemble: {{of: ticket, over: replicate}}}}"
+    selection = Selection(_evidence(folder, more=more))
+    styles = ensembles._styles(selection)
+    assert len(styles) == len(METHODS) * 2 + 3
+    assert len({(colour, tuple(dashes)) for colour, dashes in styles.values()}) == len(styles)
+    for method in METHODS:
+        one, other = styles[f"seeds: {method}"], styles[f"again: {method}"]
+        assert one[0] == other[0] == selection.colour(method)
+        assert one[1] != other[1]
+    svg = ensembles.ensembles_figure(selection.evidence, selection).svg
+    # Their line and their entry of the legend.
+    for method in METHODS:
+        dashed = f'stroke="{selection.colour(method)}" stroke-width="2" stroke-dasharray="7,3"'
+        assert svg.count(dashed) == 2
+
+
+def test_ensembles_caption_says_no_more_than_is_drawn(evidence):
+    caption = ensembles.ensembles_figure(evidence, Selection(evidence)).caption
+    assert "no rewound single network at the reference labels with as many weights does as well" in caption
+    assert "single network of this study" not in caption
 
 
 def test_ensembles_that_the_paper_prints_are_told_by_their_members(evidence):

@@ -18,8 +18,9 @@ from scipy import stats
 from pomona.graph.store import Store
 from pomona.report.evidence import Evidence
 from pomona.report.figures.figure import Figure
-from pomona.report.iterative import curves, distances, effective, tickets
+from pomona.report.iterative import curves, distances, effective, pairwise, printed, tickets
 from pomona.report.iterative.pairwise import Compared, Distance, distance_table, layer_titles
+from pomona.report.iterative.panels import distance_panel, level_axis, pair_colour
 from pomona.report.iterative.printed import table_2
 from pomona.report.iterative.selection import Selection
 from pomona.report.iterative.tickets import ticket_figure
@@ -242,16 +243,45 @@ def test_figure_1_has_all_methods_under_rewinding(selection: Selection, results:
     check_means(data, results, {("", method, "rewind"): place(method) for method in selection.methods})
 
 
-def test_figure_1_overlays_the_printed_means_at_our_density_of_the_level(selection: Selection) -> None:
-    data = drawn(curves.accuracy_figure, selection).data
-    printed = data[data["series"] == "printed"]
+def test_figure_1_overlays_the_printed_means_at_our_density_of_the_level(
+    selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The network is the paper's, its data are taken for it.
+    monkeypatch.setattr(printed, "DATA", "mine.py:load")
+    figure = drawn(curves.accuracy_figure, selection)
+    data = figure.data
+    of_paper = data[data["series"] == "printed"]
     rows = {(one.level, one.column): one.accuracy for one in table_2()}
-    assert len(printed) == 4 * 3
+    assert len(of_paper) == 4 * 3
+    assert "Short bars: the means that Table 2 of the paper prints" in figure.caption
     assert rows[1, "l1-unstructured"] == 0.978
-    for row in printed.itertuples():
+    for row in of_paper.itertuples():
         assert row.accuracy == rows[row.level, row.method]
         same = (data["series"] == "mean") & (data["method"] == row.method) & (data["level"] == row.level)
         assert row.density == data.loc[same, "density"].item()
+
+
+def test_figure_1_of_other_networks_and_data_has_nothing_printed(
+    selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check() -> None:
+        figure = drawn(curves.accuracy_figure, selection)
+        assert "printed" not in set(figure.data["series"])
+        assert "paper" not in figure.caption
+
+    check()
+    monkeypatch.setattr(printed, "DATA", "mine.py:load")
+    monkeypatch.setattr(printed, "NETWORK", "fc")
+    check()
+
+
+def test_figure_1_speaks_of_augmentation_where_training_is_as_long(
+    selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(printed, "DATA", "mine.py:load")
+    assert "augments" not in drawn(curves.accuracy_figure, selection).caption
+    monkeypatch.setattr(printed, "DURATION", "12it")
+    assert "The code of the paper augments its images" in drawn(curves.accuracy_figure, selection).caption
 
 
 def test_figure_2_compares_rewinding_and_finetuning_of_methods_with_both(
@@ -331,6 +361,8 @@ def check_distances(data: pd.DataFrame, results: Results, arms: dict[tuple[str, 
             ratios = np.array(values) / chance.to_numpy()
             assert row.corrected == pytest.approx(ratios.mean(), abs=1e-12)
             assert row.corrected_high - row.corrected == pytest.approx(t_half(ratios), abs=1e-9)
+        assert row.n == 3
+        assert row.n_corrected == 3 - sum(full)
         flags = [measured(results, "at-chance", row.level - 1, arm) == 1 for arm in (a, b)]
         assert row.flagged == (flags[0] | flags[1]).sum()
 
@@ -437,6 +469,99 @@ def test_networks_without_an_accuracy_are_left_out_and_counted(folder: Path) -> 
     others = [measured(results, "accuracy", 2, place("l1-structured"))[replicate] for replicate in (0, 2)]
     assert means.loc[2, "accuracy"] == pytest.approx(np.mean(others), abs=1e-12)
     assert "(failed or not computed) are left out: 1 of 48;" in figure.caption
+
+
+def test_levels_without_any_accuracy_are_counted_and_not_drawn(folder: Path) -> None:
+    results = results_in(folder)
+    for replicate in range(3):
+        lost = results.point(3, replicate, "ticket", **place("l1-structured"))
+        del results._values[lost.probes["test"].key]
+    figure = drawn(curves.accuracy_figure, Selection(Evidence(results)))
+    data = figure.data
+    means = data[(data["series"] == "mean") & (data["method"] == "l1-structured")].set_index("level")
+    assert means["n"].tolist() == [3, 3, 3, 0]
+    assert means["missing"].tolist() == [0, 0, 0, 3]
+    assert math.isnan(means.loc[3, "accuracy"])
+    assert "(failed or not computed) are left out: 3 of 48;" in figure.caption
+    # Nothing failed: no arm has ended.
+    assert "ended" not in figure.caption
+    assert "NaN" not in figure.svg
+
+
+def test_figure_10_counts_and_names_arms_that_ended(folder: Path) -> None:
+    # At this rate networks that start from plain signs diverge.
+    text = STUDY.replace("late: {rewind: 4it}", "sign: sign").replace("late", "sign")
+    arms = "method == l1-unstructured and treatment in [rewind, sign] and order == 0 and init == 0"
+    text = text.replace("EXTRA", arms).replace("lr: 0.05, momentum: 0.9", "lr: 0.2")
+    study = parse_study(text, folder=folder)
+    results = run(study, store=folder / "ending", workers=0)
+    selection = Selection(Evidence(results))
+    figure = drawn(curves.treatments_figure, selection)
+    means = figure.data[figure.data["series"] == "mean"]
+    signs = means[means["style"] == "sign"].set_index("level")
+    assert (signs["n"] + signs["missing"]).tolist() == [3] * 4
+    assert signs.loc[1, "n"] == 0
+    # Every point without a result is a network that is left out, for no measurement failed.
+    count = len(results.lost())
+    assert signs["missing"].sum() == count == 9
+    assert f"(failed or not computed) are left out: {count} of {2 * 3 * 4};" in figure.caption
+    ending = "l1-unstructured, sign: diverged at level 1 in 3 of 3 replicates. For example, diverged: "
+    assert f"Arms that ended: {ending}the output is not finite at step" in figure.caption
+    assert "rewind: diverged" not in figure.caption
+    assert figure.caption.endswith(".")
+    assert "descends" not in figure.caption
+    assert "NaN" not in figure.svg
+
+
+def test_means_of_replicates_mostly_at_chance_are_hollow(folder: Path) -> None:
+    results = results_in(folder)
+    for values in results._values.values():
+        values[:] = [row for row in values if row[0] != "at-chance"]
+    assert "Hollow" not in drawn(curves.accuracy_figure, Selection(Evidence(results))).caption
+    # Two of three, and one of three.
+    for level, replicate in ((2, 0), (2, 1), (3, 0)):
+        point = results.point(level, replicate, "ticket", **place("l1-structured"))
+        results._values[point.probes["test"].key].append(("at-chance", "", -1, 1.0))
+    selection = Selection(Evidence(results))
+    for draw in (curves.accuracy_figure, curves.finetune_figure, curves.treatments_figure):
+        figure = drawn(draw, selection)
+        means = figure.data[(figure.data["series"] == "mean") & (figure.data["at_chance"] > 0)]
+        assert dict(zip(means["level"], means["at_chance"], strict=True)) == {2: 2, 3: 1}
+        assert "Hollow points: most replicates are at chance." in figure.caption
+        # One in each panel that shows the arm.
+        shown = 1 if draw is curves.treatments_figure else len(figure.chart.to_dict()["concat"])
+        assert figure.svg.count('fill="white" stroke') == shown
+    figure = drawn(effective.effective_figure, selection)
+    assert figure.data.groupby("count")["at_chance"].sum().to_dict() == dict.fromkeys(effective.COUNTS, 3)
+    assert figure.svg.count('fill="white" stroke') == 3 * 3
+    assert "Hollow: the network is at chance." in figure.caption
+
+
+def test_bands_of_corrected_distances_are_of_three_that_have_one(
+    selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bands(settled: int) -> list[bool]:
+        """Whether distances and corrected ones have a band, where so many replicates have no corrected one."""
+        found = [
+            Distance(r, level, "fc1.weight", 0.2 + 0.1 * r, 0.8, r < settled, False)
+            for level in (1, 2)
+            for r in range(3)
+        ]
+        monkeypatch.setattr(pairwise, "distances_of", lambda selection, compared: iter(found))
+        data = distance_table(selection, [Compared("both", {}, {})])
+        assert set(data["n"]) == {3}
+        assert set(data["n_corrected"]) == {3 - settled}
+        channels = level_axis(data), pair_colour({"both": "#123456"}, 300)
+        where = {"layer": "fc1"}
+        panels = [
+            distance_panel(data, where, channels, title="", size=(200, 100), corrected=corrected)
+            for corrected in (False, True)
+        ]
+        return ["mark-area" in Figure("band", "", "", data, panel).svg for panel in panels]
+
+    assert bands(0) == [True, True]
+    assert bands(1) == [True, False]
+    assert bands(2) == [True, False]
 
 
 def test_a_mask_from_a_network_at_chance_is_flagged(folder: Path) -> None:

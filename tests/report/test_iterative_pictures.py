@@ -290,6 +290,13 @@ def test_many_weights_are_sampled_alike_in_every_panel(
     assert max(chosen[0]) > 700
 
 
+def test_csv_of_as_many_points_as_are_drawn_is_below_a_megabyte(small: Selection) -> None:
+    for draw in (evolution.convolution_evolution_figure, evolution.linear_evolution_figure):
+        figure = drawn(draw, small)
+        assert len(figure.data) > 2000
+        assert evolution._MOST_POINTS * len(figure.csv) / len(figure.data) < 950_000
+
+
 def test_larger_networks_show_their_first_and_last_layer(large: Selection) -> None:
     assert evolution.convolution_evolution_figure(large.evidence, large) is None
     assert evolution.linear_evolution_figure(large.evidence, large) is None

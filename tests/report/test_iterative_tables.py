@@ -11,7 +11,7 @@ import torch
 from pomona.models.catalogue import MODELS
 from pomona.models.networks import catalogue_network
 from pomona.report.evidence import Evidence
-from pomona.report.iterative import tables
+from pomona.report.iterative import printed, tables
 from pomona.report.iterative.printed import ENSEMBLES, TRIO, table_1, table_2
 from pomona.report.iterative.selection import Selection
 
@@ -66,6 +66,13 @@ def evidence_of(text: str, folder: Path, compute: bool = True) -> Evidence:
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return evidence_of(paper_text(), tmp_path_factory.mktemp("paper"))
+
+
+@pytest.fixture
+def overlay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printed numbers beside those of this small network, as if they were of it and its data."""
+    monkeypatch.setattr(printed, "NETWORK", "fc")
+    monkeypatch.setattr(printed, "DATA", "digits")
 
 
 def _points(evidence, step="ticket", **arm):
@@ -133,9 +140,9 @@ def test_parameters_figure_has_our_counts_and_those_of_every_level(paper):
     assert figure.svg.count("61,101") == 1
 
 
-def test_accuracies_figure_has_means_spread_and_the_papers_numbers(paper):
+def test_accuracies_figure_has_means_spread_and_the_papers_numbers(paper, overlay):
     data = tables.accuracies_figure(paper, Selection(paper)).data
-    printed = {(one.column, one.level): one.accuracy for one in table_2()}
+    in_paper = {(one.column, one.level): one.accuracy for one in table_2()}
     assert list(dict.fromkeys(data["column"])) == list(dict.fromkeys(one.column for one in table_2()))
     steps = {"all": "all-methods", "trio": "trio"}
     for row in data.itertuples():
@@ -146,14 +153,25 @@ def test_accuracies_figure_has_means_spread_and_the_papers_numbers(paper):
         assert row.ours == pytest.approx(statistics.mean(values))
         assert row.sd == pytest.approx(statistics.stdev(values))
         if row.level:
-            assert row.paper == printed[row.column, row.level]
+            assert row.paper == in_paper[row.column, row.level]
             assert row.difference == pytest.approx(row.ours - row.paper)
         else:
             assert row.paper != row.paper
     assert set(data["level"]) == {0, 1, 2}
 
 
-def test_accuracies_caption_is_written_from_the_numbers(paper):
+@pytest.mark.parametrize("same", ["NETWORK", "DATA", ""])
+def test_other_networks_and_data_do_not_stand_beside_the_papers_numbers(paper, monkeypatch, same):
+    if same:
+        monkeypatch.setattr(printed, same, {"NETWORK": "fc", "DATA": "digits"}[same])
+    figure = tables.accuracies_figure(paper, Selection(paper))
+    assert figure.data["paper"].isna().all()
+    assert "Right" not in figure.caption
+    assert "ours less it" not in figure.svg
+    assert list(dict.fromkeys(figure.data["column"])) == list(dict.fromkeys(one.column for one in table_2()))
+
+
+def test_accuracies_caption_is_written_from_the_numbers(paper, overlay, monkeypatch):
     figure = tables.accuracies_figure(paper, Selection(paper))
     first = figure.data[figure.data["level"] == 1]
     apart = 100 * first["difference"]
@@ -163,7 +181,10 @@ def test_accuracies_caption_is_written_from_the_numbers(paper):
     assert apart.min() < 0
     assert "mirrors" not in figure.caption
     better = figure.data.assign(difference=0.01)
-    assert "all of ours are higher fits the code" in tables._caption(paper, better)
+    # Nor where networks of less training surpass it.
+    assert "all of ours are higher" not in tables._caption(Selection(paper), better)
+    monkeypatch.setattr(printed, "DURATION", "25it")
+    assert "all of ours are higher fits the code" in tables._caption(Selection(paper), better)
 
 
 def test_accuracies_figure_flags_chance(tmp_path):

@@ -76,8 +76,9 @@ def plan(
     if not checked.spec.hypotheses:
         lines.append(("hypotheses", "none"))
     arms = {step: len(checked.arms_of(step)) for step in checked.order}
-    steps = ", ".join(f"{step} ({n} arm{'s' if n > 1 else ''})" for step, n in arms.items())
-    lines.insert(0, ("steps", f"{steps}; {checked.spec.replicates} replicates"))
+    steps = ", ".join(f"{step} ({n or 'no'} arm{'' if n == 1 else 's'})" for step, n in arms.items())
+    count = checked.spec.replicates
+    lines.insert(0, ("steps", f"{steps}; {count} replicate{'' if count == 1 else 's'}"))
     typer.echo(f"{checked.name}{f', preset {checked.preset}' if checked.preset else ''}")
     typer.echo(rows([(f"  {name}", text) for name, text in lines]))
     if checked.spec.hypotheses:

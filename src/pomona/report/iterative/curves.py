@@ -17,7 +17,7 @@ from pomona.report.iterative.lines import (
     channels,
     reading_of,
 )
-from pomona.report.iterative.printed import table_2
+from pomona.report.iterative.printed import augmented, comparable, table_2, trained_as_long
 from pomona.report.iterative.selection import METHOD, REWIND, TREATMENT, Selection
 
 if TYPE_CHECKING:
@@ -34,20 +34,21 @@ def accuracy_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     import altair as alt
     import pandas as pd
 
-    data = accuracy_table(selection, [*_curves(selection, [REWIND])])
+    curves = [*_curves(selection, [REWIND])]
+    data = accuracy_table(selection, curves)
     if data.empty:
         return None
-    printed = _printed(data)
+    printed = _printed(data) if comparable(selection) else []
     data = pd.concat([data, *printed], ignore_index=True)
     drawn = _enlarged(selection, data, lambda axes: _with_printed(selection, data, axes))
     title = "Test accuracy against density, weights rewound (Figure 1)"
-    caption = f"{_DENSITY} {reading_of(selection, data)}"
+    caption = f"{_DENSITY} {reading_of(selection, data, curves)}"
     if printed:
         caption += (
-            " Hollow: the means that Table 2 of the paper prints, at the density that the same level has "
+            " Short bars: the means that Table 2 of the paper prints, at the density that the same level has "
             "here; they are of LeNet on MNIST after 30 epochs a level."
         )
-        if not _augmented(evidence):
+        if trained_as_long(selection) and not augmented(selection):
             caption += (
                 " The code of the paper augments its images, its text does not say so; here they are not."
             )
@@ -58,7 +59,8 @@ def finetune_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     """Figure 2: rewinding against finetuning, for the methods that have both."""
     import altair as alt
 
-    data = accuracy_table(selection, [*_curves(selection, [REWIND, "finetune"])])
+    curves = [*_curves(selection, [REWIND, "finetune"])]
+    data = accuracy_table(selection, curves)
     if data["style"].nunique() < 2:
         return None
     drawn = _enlarged(
@@ -66,8 +68,8 @@ def finetune_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     )
     title = "Test accuracy, rewound or finetuned after pruning (Figure 2)"
     caption = (
-        f"{_DENSITY} {reading_of(selection, data)} A finetuned network has behind it the training of all "
-        "levels before, a rewound one only its own."
+        f"{_DENSITY} {reading_of(selection, data, curves)} A finetuned network has behind it the "
+        "training of all levels before, a rewound one only its own."
     )
     return Figure("paper-02-finetune", title, caption, data, alt.concat(*drawn, columns=2, title=title))
 
@@ -82,20 +84,21 @@ def treatments_figure(evidence: Evidence, selection: Selection) -> Figure | None
     caption = (
         f"{_DENSITY} rewind: the weights that the network began with; sigma-sign: their signs times the SD "
         "of their tensor, biases too; sign: their signs alone; finetune: as they were trained. "
-        f"{reading_of(selection, data)}"
+        f"{reading_of(selection, data, curves)}"
     )
     return Figure("paper-10-treatments", title, caption, data, _panels(selection, data, title))
 
 
 def variants_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     """Late resetting, rescaled weights, another rate: each beside the arm that it departs from."""
-    data = accuracy_table(selection, [*_variants(selection)])
+    curves = [*_variants(selection)]
+    data = accuracy_table(selection, curves)
     if data.empty:
         return None
     title = "Test accuracy of variants beside their plain arm"
     caption = (
         "Each panel changes one thing: plain is the first label, variant the second. "
-        f"{_DENSITY} {reading_of(selection, data)}"
+        f"{_DENSITY} {reading_of(selection, data, curves)}"
     )
     return Figure("paper-variants", title, caption, data, _panels(selection, data, title))
 
@@ -131,7 +134,7 @@ def _printed(data: pd.DataFrame) -> list[pd.DataFrame]:
     """Rows of Table 2, each at the density that its level and method have here."""
     import pandas as pd
 
-    means = data[data["series"] == "mean"]
+    means = data[(data["series"] == "mean") & data["density"].notna()]
     density = dict(zip(zip(means["method"], means["level"], strict=True), means["density"], strict=True))
     rows = [
         {
@@ -156,10 +159,10 @@ def _with_printed(
 
     code = channels(selection, data, 880)
     chart = alt.Chart(data)
-    hollow = chart.transform_filter("datum.series == 'printed'").mark_point(
-        filled=False, size=46, strokeWidth=1.1, opacity=0.9, clip=True
+    bars = chart.transform_filter("datum.series == 'printed'").mark_point(
+        shape="stroke", size=150, strokeWidth=2, opacity=0.9, clip=True
     )
-    marks = hollow.encode(x=axes[0], y=axes[1], color=code["color"], shape=code["shape"])
+    marks = bars.encode(x=axes[0], y=axes[1], color=code["color"])
     return alt.layer(accuracy_panel(chart, selection, data, axes, 880), marks)
 
 
@@ -196,11 +199,6 @@ def _panels(selection: Selection, data: pd.DataFrame, title: str) -> alt.ConcatC
             panel.properties(width=390, height=240, title=alt.Title(name, fontSize=13, frame="group"))
         )
     return alt.concat(*drawn, columns=2, title=title)
-
-
-def _augmented(evidence: Evidence) -> bool:
-    choices = [point.data for point in evidence.population.points if point.data is not None]
-    return any(choice.augment is not None for choice in choices)
 
 
 FIGURES: tuple[Callable[[Evidence, Selection], Figure | None], ...] = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pomona.report.evidence import Evidence
 from pomona.report.figures.curves import has_bands
 from pomona.report.figures.figure import Figure
-from pomona.report.iterative.pairwise import Compared, distance_table, layer_title, layer_titles
+from pomona.report.iterative.pairwise import Compared, distance_table, layer_titles
 from pomona.report.iterative.panels import (
     CHANCE,
     CORRECTED,
@@ -18,14 +18,15 @@ from pomona.report.iterative.panels import (
     pair_colour,
     treatment_colours,
 )
-from pomona.report.iterative.selection import REWIND, Selection
+from pomona.report.iterative.selection import REWIND, UNSTRUCTURED, Selection
+from pomona.report.iterative.stored import second_convolution, short
 from pomona.report.iterative.tickets import ticket_figure
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-_ONE, _OTHER = "l2-structured", "l1-unstructured"
+_STRUCTURED = "l2-structured"
 _TREATMENTS = ("finetune", "sigma-sign", "sign")
 _JACCARD = (
     "Jaccard distance of the masks of one replicate at equal level: 0 where both keep the same weights, 1 "
@@ -37,7 +38,7 @@ def methods_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     """Figure 3: every other method against L2-structured pruning, under rewinding."""
     import altair as alt
 
-    data = distance_table(selection, _others(selection, _ONE, REWIND))
+    data = distance_table(selection, _others(selection, _STRUCTURED, REWIND))
     if data.empty:
         return None
     channels = level_axis(data), pair_colour(_colours(selection, data), 880)
@@ -47,20 +48,20 @@ def methods_figure(evidence: Evidence, selection: Selection) -> Figure | None:
         )
         for layer in _present(selection, data)
     ]
-    title = f"Mask distance of other methods from {_ONE} (Figure 3)"
+    title = f"Mask distance of other methods from {_STRUCTURED} (Figure 3)"
     caption = f"{_jaccard(evidence)} {CHANCE} {READING} Levels of different methods are not equal densities."
     return Figure("paper-03-methods", title, caption, data, alt.concat(*drawn, columns=3, title=title))
 
 
 def structure_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     """Figure 4: other methods against L1-unstructured in the second convolution, rewound and finetuned."""
-    layer = _second_convolution(selection)
-    groups = {treatment: _others(selection, _OTHER, treatment) for treatment in (REWIND, "finetune")}
+    layer = short(second_convolution(selection))
+    groups = {treatment: _others(selection, UNSTRUCTURED, treatment) for treatment in (REWIND, "finetune")}
     data = distance_table(selection, [one for group in groups.values() for one in group])
     data = data[data["layer"] == layer].reset_index(drop=True)
     if data.empty:
         return None
-    title = f"Mask distance of other methods from {_OTHER} in {layer} (Figure 4)"
+    title = f"Mask distance of other methods from {UNSTRUCTURED} in {layer} (Figure 4)"
     caption = (
         f"A column for each treatment that both methods have. {_jaccard(evidence)} Above the distances "
         f"themselves. {CHANCE} Below: {CORRECTED} {READING}"
@@ -172,11 +173,6 @@ def _colours(selection: Selection, data: pd.DataFrame) -> dict[str, str]:
 def _present(selection: Selection, data: pd.DataFrame) -> list[str]:
     there = set(data["layer"])
     return [layer for layer in layer_titles(selection) if layer in there]
-
-
-def _second_convolution(selection: Selection) -> str:
-    convolutions = [layer for layer, kind in selection.layers().items() if kind == "conv"]
-    return layer_title(convolutions[1]) if len(convolutions) > 1 else ""
 
 
 def _jaccard(evidence: Evidence) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pomona.report.evidence import Evidence
 from pomona.report.figures.axes import log_density, shares
 from pomona.report.figures.figure import Figure
-from pomona.report.iterative.lines import channels
+from pomona.report.iterative.lines import accuracy_limits, channels, hollow
 from pomona.report.iterative.selection import Selection
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def effective_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     positive = data.loc[data["density"] > 0, "density"]
     floor = 0.7 * float(positive.min())
     x = log_density("drawn", "weights left (log scale, sparser to the right)", floor)
-    y = shares("accuracy", "test accuracy", _limits(data))
+    y = shares("accuracy", "test accuracy", accuracy_limits(data["accuracy"]))
     chart = alt.Chart(data).transform_calculate(drawn=f"max(datum.density, {floor})")
     panels = [
         _panel(chart, selection, data, name, (x, y)) for name in COUNTS if (data["count"] == name).any()
@@ -49,7 +49,7 @@ def effective_figure(evidence: Evidence, selection: Selection) -> Figure | None:
 def counted(selection: Selection) -> pd.DataFrame:
     """Every rewound network once for each way to count that was measured of it.
 
-    Columns: count, method, style, replicate, level, density, accuracy.
+    Columns: count, method, style, replicate, level, density, accuracy, at_chance (whether it is).
     """
     import pandas as pd
 
@@ -68,7 +68,7 @@ def counted(selection: Selection) -> pd.DataFrame:
         for point in points
         for numbers in _numbers(selection, point, count)
     ]
-    columns = ["count", "method", "style", "replicate", "level", "density", "accuracy"]
+    columns = ["count", "method", "style", "replicate", "level", "density", "accuracy", "at_chance"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -76,7 +76,7 @@ def _numbers(selection: Selection, point: Point, count: str) -> Iterator[dict[st
     accuracy = selection.value(point, "accuracy")
     share = selection.results.density(point) if count == "density" else selection.value(point, count)
     if accuracy is not None and share is not None:
-        yield {"density": share, "accuracy": accuracy}
+        yield {"density": share, "accuracy": accuracy, "at_chance": selection.at_chance(point)}
 
 
 def _panel(
@@ -95,17 +95,11 @@ def _panel(
         detail="replicate:O",
         order="level:Q",
     )
-    dots = own.mark_point(filled=True, size=24, opacity=0.85).encode(
-        x=x, y=y, color=code["color"], shape=code["shape"]
-    )
+    where = {"x": x, "y": y, "color": code["color"], "shape": code["shape"]}
+    dots = own.mark_point(filled=True, size=24, opacity=0.85).encode(**where)
+    dead = hollow(own, "datum.at_chance", 24).encode(**where)
     title = alt.Title(COUNTS[count], fontSize=13, frame="group")
-    return alt.layer(line, dots).properties(width=285, height=300, title=title)
-
-
-def _limits(data: pd.DataFrame) -> tuple[float, float]:
-    low, high = float(data["accuracy"].min()), float(data["accuracy"].max())
-    room = max(0.04 * (high - low), 0.005)
-    return max(0.0, low - room), min(1.0, high + room)
+    return alt.layer(line, dots, dead).properties(width=285, height=300, title=title)
 
 
 def _caption(data: pd.DataFrame) -> str:
@@ -124,6 +118,8 @@ def _caption(data: pd.DataFrame) -> str:
             " c: exact, from the masks alone: of these only the weights on a path that can make a "
             "difference to the output."
         )
+    if data["at_chance"].any():
+        text += " Hollow: the network is at chance."
     if (data["density"] == 0).any():
         text += " Dots at the right edge: nothing is left by this count."
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from pomona.report.arms import PALETTE
@@ -11,8 +12,9 @@ from pomona.report.figures.accuracy import zoom_from
 from pomona.report.figures.axes import legend, shares, ticks
 from pomona.report.figures.curves import has_bands
 from pomona.report.figures.figure import Figure
+from pomona.report.iterative.lines import AT_CHANCE, HOLLOW, accuracy_limits, hollow, mostly_at_chance
 from pomona.report.iterative.printed import ENSEMBLES, TRIO, table_2
-from pomona.report.iterative.selection import METHOD, REWIND, TREATMENT, Lineages, Selection
+from pomona.report.iterative.selection import METHOD, REWIND, TREATMENT, Lineages, Selection, by_level
 from pomona.stats.intervals import summarise
 from pomona.studies.points import Point
 
@@ -26,7 +28,10 @@ SINGLE = "single networks"
 _GREY = "#9a9a9a"
 # Of ensembles of several methods; those of one method have its colour.
 _COLOURS = ("#5e3c99", "#b2182b", "#1b7837", "#8c510a")
+# Of the steps of ensembles of one method, which may have the same one.
+_DASHES = ([1, 0], [7, 3], [2, 3], [9, 3, 2, 3])
 _COLUMNS, _WIDTH, _HEIGHT = 3, 230, 180
+_Style = tuple[str, list[int]]
 
 
 def ensembles(selection: Selection) -> dict[str, Lineages]:
@@ -51,15 +56,6 @@ def printed_column(lineages: Lineages) -> str:
     return "all" if members == {row.column for row in table_2()} - set(ENSEMBLES) else ""
 
 
-def by_level(lineages: Lineages) -> dict[int, list[Point]]:
-    """The points of an arm or an ensemble at each level, of every replicate that has it."""
-    found: dict[int, list[Point]] = {}
-    for points in lineages.values():
-        for point in points:
-            found.setdefault(point.level, []).append(point)
-    return dict(sorted(found.items()))
-
-
 def ensembles_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     """Accuracy of ensembles by level beside their members', and against all weights that they keep."""
     import altair as alt
@@ -68,7 +64,7 @@ def ensembles_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     joined = [row for name, own in ensembles(selection).items() for row in _beside(selection, name, own)]
     if not joined:
         return None
-    columns = ["ensemble", "series", "level", "density", "accuracy", "low", "high", "n"]
+    columns = ["ensemble", "series", "level", "density", "accuracy", "low", "high", "n", "at_chance"]
     data = pd.DataFrame([*joined, *_singles(selection)], columns=columns)
     data = data.astype({"low": float, "high": float, "density": float})
     names = list(dict.fromkeys(row["ensemble"] for row in joined))
@@ -76,7 +72,7 @@ def ensembles_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     title = "Ensembles beside their members, and at equal numbers of weights"
     chart = alt.vconcat(
         alt.concat(*[_level_panel(data, name, bands) for name in names], columns=_COLUMNS),
-        _weights_panel(data, _colours(selection), bands),
+        _weights_panel(data, _styles(selection), bands),
         title=title,
     ).resolve_scale(color="independent", strokeDash="independent")
     caption = (
@@ -84,8 +80,9 @@ def ensembles_figure(evidence: Evidence, selection: Selection) -> Figure | None:
         "their mean is easily beaten, and leaves a panel at the lower edge; the best member is the harder "
         "test, and flattered, for it is chosen on these same test images. Below, against the weights that "
         "all members keep together, in shares of one network: more than 100 % is more than a dense one has. "
-        "Where the line of an ensemble lies above every grey line, no single network of this study with as "
-        f"many weights does as well.{_means(evidence)}"
+        "Where the line of an ensemble lies above every grey line, no rewound single network at the "
+        "reference labels with as many weights does as well on average."
+        f"{_means(evidence)}{HOLLOW if mostly_at_chance(data) else ''}"
     )
     return Figure("paper-14-ensembles", title, caption, data, chart)
 
@@ -114,9 +111,13 @@ def _beside(selection: Selection, name: str, lineages: Lineages) -> Iterator[dic
             continue
         head = {"ensemble": name, "level": level}
         density = _mean_density(selection, [point for point, _, _ in known])
-        yield {**head, "series": SERIES[0], "density": density, **_mean([own for _, own, _ in known])}
-        yield {**head, "series": SERIES[1], **_mean([max(members) for _, _, members in known])}
-        yield {**head, "series": SERIES[2], **_mean([sum(m) / len(m) for _, _, m in known])}
+        dead = [[selection.at_chance(member) for member in point.members] for point, _, _ in known]
+        own = sum(selection.at_chance(point) for point, _, _ in known)
+        yield {**head, "series": SERIES[0], "density": density, **_mean([v for _, v, _ in known], own)}
+        # The best member is at chance where all are, their mean is not better where most are.
+        all_dead, most_dead = sum(map(all, dead)), sum(2 * sum(one) > len(one) for one in dead)
+        yield {**head, "series": SERIES[1], **_mean([max(m) for _, _, m in known], all_dead)}
+        yield {**head, "series": SERIES[2], **_mean([sum(m) / len(m) for _, _, m in known], most_dead)}
 
 
 def _singles(selection: Selection) -> Iterator[dict[str, Any]]:
@@ -124,9 +125,10 @@ def _singles(selection: Selection) -> Iterator[dict[str, Any]]:
         for level, points in by_level(selection.lineages(method)).items():
             values = [value for value in _accuracies(selection, points) if value is not None]
             if values:
+                dead = sum(selection.at_chance(point) for point in points)
                 density = _mean_density(selection, points)
                 head = {"ensemble": SINGLE, "series": method, "level": level, "density": density}
-                yield {**head, **_mean(values)}
+                yield {**head, **_mean(values, dead)}
 
 
 def _accuracies(selection: Selection, points: Sequence[Point]) -> list[Any]:
@@ -138,15 +140,10 @@ def _mean_density(selection: Selection, points: Sequence[Point]) -> float | None
     return sum(found) / len(found) if found else None
 
 
-def _mean(values: Sequence[float]) -> dict[str, Any]:
+def _mean(values: Sequence[float], at_chance: int) -> dict[str, Any]:
     found = summarise(values)
-    return {"accuracy": found.mean, "low": found.low, "high": found.high, "n": found.n}
-
-
-def _limits(accuracies: pd.Series[float]) -> tuple[float, float]:
-    low, high = float(accuracies.min()), float(accuracies.max())
-    room = max(0.04 * (high - low), 0.005)
-    return max(0.0, low - room), min(1.0, high + room)
+    numbers = {"accuracy": found.mean, "low": found.low, "high": found.high}
+    return {**numbers, "n": found.n, "at_chance": at_chance}
 
 
 def _level_panel(data: pd.DataFrame, name: str, bands: bool) -> alt.LayerChart | alt.FacetChart:
@@ -155,7 +152,7 @@ def _level_panel(data: pd.DataFrame, name: str, bands: bool) -> alt.LayerChart |
     chart = alt.Chart(data).transform_filter(alt.FieldEqualPredicate(field="ensemble", equal=name))
     x = alt.X("level:Q", title="level", axis=alt.Axis(tickMinStep=1, tickCount=6, format="d"))
     own = data[(data["ensemble"] == name) & data["series"].isin(SERIES[:2])]
-    y = shares("accuracy", "test accuracy", _limits(own["accuracy"]))
+    y = shares("accuracy", "test accuracy", accuracy_limits(own["accuracy"]))
     box = alt.Legend(**legend(SERIES, 880), symbolType="stroke")
     scale = alt.Scale(domain=list(SERIES), range=[PALETTE[0], PALETTE[1], _GREY])
     colour = alt.Color("series:N", scale=scale, legend=box)
@@ -164,21 +161,31 @@ def _level_panel(data: pd.DataFrame, name: str, bands: bool) -> alt.LayerChart |
     band = chart.transform_filter("isValid(datum.low)").mark_area(opacity=0.12, clip=True)
     below = band.encode(x=x, y=alt.Y("low:Q", scale=y["scale"]), y2="high:Q", color=colour)
     line = chart.mark_line(strokeWidth=1.8, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash)
+    # The ensemble on top, where all are at chance.
+    parts = [
+        chart.transform_filter(alt.FieldEqualPredicate(field="series", equal=one)) for one in SERIES[::-1]
+    ]
+    dead = [hollow(part, AT_CHANCE, 24).encode(x=x, y=y, color=colour) for part in parts]
     title = alt.Title(name, fontSize=13)
-    return alt.layer(*([below] * bands), line).properties(width=_WIDTH, height=_HEIGHT, title=title)
+    return alt.layer(*([below] * bands), line, *dead).properties(width=_WIDTH, height=_HEIGHT, title=title)
 
 
-def _colours(selection: Selection) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _styles(selection: Selection) -> dict[str, _Style]:
+    """Colour and dashes by name: a colour for each method and each ensemble of several, dashes by step."""
+    found: dict[str, _Style] = {}
+    joined, steps = cycle(_COLOURS), list[str]()
     for name, lineages in ensembles(selection).items():
-        method = next(iter(lineages.values()))[0].arm.get(METHOD)
-        joined = _COLOURS[len(found) % len(_COLOURS)]
-        found[name] = selection.colour(method) if method else joined
-    return {**found, SINGLE: _GREY}
+        point = next(iter(lineages.values()))[0]
+        method = point.arm.get(METHOD)
+        if method and point.step not in steps:
+            steps.append(point.step)
+        dashes = _DASHES[steps.index(point.step) % len(_DASHES)] if method else _DASHES[0]
+        found[name] = selection.colour(method) if method else next(joined), dashes
+    return {**found, SINGLE: (_GREY, _DASHES[0])}
 
 
 def _weights_panel(
-    data: pd.DataFrame, colours: Mapping[str, str], bands: bool
+    data: pd.DataFrame, styles: Mapping[str, _Style], bands: bool
 ) -> alt.LayerChart | alt.FacetChart:
     import altair as alt
 
@@ -194,12 +201,15 @@ def _weights_panel(
     begin = zoom_from(float(own["accuracy"].min()), float(best.max()))
     # The whole of the ensembles, unless some of them learned nothing.
     limits = (
-        _limits(best) if begin is None or best.min() > 0.5 else (begin, min(1.0, float(best.max()) + 0.005))
+        accuracy_limits(best)
+        if begin is None or best.min() > 0.5
+        else (begin, min(1.0, float(best.max()) + 0.005))
     )
     y = shares("accuracy", "test accuracy", limits)
-    box = alt.Legend(**legend(list(colours), 880), symbolType="stroke")
-    fixed = alt.Scale(domain=list(colours), range=list(colours.values()))
-    colour = alt.Color("ensemble:N", scale=fixed, legend=box)
+    names, colours, dashes = list(styles), *map(list, zip(*styles.values(), strict=True))
+    box = alt.Legend(**legend(names, 880), symbolType="stroke", symbolSize=300)
+    colour = alt.Color("ensemble:N", scale=alt.Scale(domain=names, range=colours), legend=box)
+    dash = alt.StrokeDash("ensemble:N", scale=alt.Scale(domain=names, range=dashes), legend=box)
     chart = alt.Chart(data).transform_filter("datum.density > 0")
     single = chart.transform_filter(alt.FieldEqualPredicate(field="ensemble", equal=SINGLE))
     joined = chart.transform_filter(alt.FieldEqualPredicate(field="series", equal=SERIES[0]))
@@ -208,8 +218,10 @@ def _weights_panel(
     layers = [
         single.mark_line(strokeWidth=1.1, clip=True).encode(x=x, y=y, color=colour, detail="series:N"),
         *([band.encode(x=x, y=low, y2="high:Q", color=colour)] * bands),
-        joined.mark_line(strokeWidth=2, clip=True).encode(x=x, y=y, color=colour),
+        hollow(single, AT_CHANCE, 20).encode(x=x, y=y, color=colour),
+        joined.mark_line(strokeWidth=2, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash),
         joined.mark_point(filled=True, size=34, opacity=1, clip=True).encode(x=x, y=y, color=colour),
+        hollow(joined, AT_CHANCE, 34).encode(x=x, y=y, color=colour),
     ]
     title = alt.Title("at equal numbers of weights", fontSize=13)
     return alt.layer(*layers).properties(width=780, height=320, title=title)

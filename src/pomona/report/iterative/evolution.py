@@ -13,17 +13,24 @@ from pomona.core.streams import Stream
 from pomona.report.evidence import Evidence
 from pomona.report.figures.figure import Figure
 from pomona.report.iterative.evolved import evolution_panel, rank_legend
-from pomona.report.iterative.selection import REWIND, Selection
-from pomona.report.iterative.stored import by_level, convolutions, linears, masked, second_convolution, short
+from pomona.report.iterative.selection import REWIND, UNSTRUCTURED, Selection
+from pomona.report.iterative.stored import (
+    convolutions,
+    first_lineage,
+    linears,
+    masked,
+    second_convolution,
+    short,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _TREATMENTS = (REWIND, "finetune")
-_LARGE = ("l1-structured", "hybrid", "l1-unstructured")
+_LARGE = ("l1-structured", "hybrid", UNSTRUCTURED)
 _MOST_LINES = 1500
-# So many points of lines are half a megabyte of SVG.
-_MOST_POINTS = 40_000
+# So many points of lines are less than a megabyte of CSV, and a quarter of one of SVG.
+_MOST_POINTS = 13_500
 _COLUMNS = 4
 # Layer, method and treatment.
 Panel = tuple[str, str, str]
@@ -101,13 +108,13 @@ def _figure(
 
 def _lines(selection: Selection, layers: Sequence[str], method: str, treatment: str) -> dict[str, _Lines]:
     """What may be drawn of an arm, by layer."""
-    points = by_level(selection, method, treatment)
+    points = first_lineage(selection, method, treatment)
     found: dict[str, _Lines] = {}
     for level in range(len(points)):
         read = masked(selection, points[level], layers) if level in points else {}
         if not read:
             break
-        chance = np.array([selection.value(points[level], "at-chance") == 1.0])
+        chance = np.array([selection.at_chance(points[level])])
         for layer, (weight, mask) in read.items():
             before = found.get(layer)
             places = before.places if before else _places(layer, weight.size)

@@ -132,7 +132,7 @@ def reading(selection: Selection, data: pd.DataFrame) -> str:
 
 
 def _flagged(selection: Selection, point: Point) -> bool:
-    return selection.value(point, "at-chance") == 1.0 or selection.results.collapsed(point)
+    return selection.at_chance(point) or selection.results.collapsed(point)
 
 
 def _panel(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.report.figures.axes import legend, log_density, shares
 from pomona.report.figures.curves import has_bands, reading
-from pomona.report.iterative.selection import Lineages, Selection
+from pomona.report.iterative.ended import ended
+from pomona.report.iterative.selection import Lineages, Selection, by_level
 from pomona.stats.intervals import summarise
-from pomona.studies.points import Point
 
 if TYPE_CHECKING:
     import altair as alt
@@ -21,6 +21,9 @@ COLUMNS = (
     *("missing", "at_chance", "collapsed"),
 )
 X_TITLE = "weights kept (log scale, sparser to the right)"
+# Of rows with at_chance and n: what is drawn hollow, and what a caption says of it.
+AT_CHANCE = "datum.at_chance * 2 > datum.n"
+HOLLOW = " Hollow points: most replicates are at chance."
 _DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2, 1, 2, 1, 2])
 
 
@@ -40,20 +43,26 @@ class Curve:
     lineages: Lineages
     panel: str = ""
 
+    @property
+    def name(self) -> str:
+        """What captions call it."""
+        return f"{self.panel or self.method}, {self.style}"
+
 
 def accuracy_table(selection: Selection, curves: Sequence[Curve]) -> pd.DataFrame:
     """What is drawn of some arms: every network, the means of each level with their 95 % t interval, chance.
 
     Columns: panel, method, style, level, series (``replicate``, ``mean``, ``chance``), replicate, density,
     accuracy, low, high, n (replicates with an accuracy), missing (without one), at_chance and collapsed (how
-    many are at chance, and how many have a layer without weights).
+    many are at chance, and how many have a layer without weights). A level that no replicate has an accuracy
+    of has a mean with n = 0 and nothing to draw; where that is so of every level, nothing is given.
     """
     import pandas as pd
 
     rows = [row for curve in curves for row in _rows(selection, curve)]
     data = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"density": float, "accuracy": float})
-    if data.empty:
-        return data
+    if data["accuracy"].isna().all():
+        return data.iloc[:0]
     # One replicate is its own mean: a second line would only hide the first.
     data = data[data["series"] == "mean"] if selection.evidence.replicates == 1 else data
     whole = ("level", "replicate", "n", "missing", "at_chance", "collapsed")
@@ -63,12 +72,36 @@ def accuracy_table(selection: Selection, curves: Sequence[Curve]) -> pd.DataFram
 
 def accuracy_axes(data: pd.DataFrame, limits: tuple[float, float] | None = None) -> tuple[alt.X, alt.Y]:
     """Density on a log axis and accuracy, over all that is drawn or between limits."""
-    low, high = float(data["accuracy"].min()), float(data["accuracy"].max())
-    room = max(0.04 * (high - low), 0.005)
-    between = limits or (max(0.0, low - room), min(1.0, high + room))
+    between = limits or accuracy_limits(data["accuracy"])
     return log_density("density", X_TITLE, float(data["density"].min())), shares(
         "accuracy", "test accuracy", between
     )
+
+
+def accuracy_limits(accuracies: pd.Series[float]) -> tuple[float, float]:
+    """From the lowest to the highest, with some room."""
+    low, high = float(accuracies.min()), float(accuracies.max())
+    room = max(0.04 * (high - low), 0.005)
+    return max(0.0, low - room), min(1.0, high + room)
+
+
+def hollow(chart: alt.Chart, where: str, size: int) -> alt.Chart:
+    """Points that are drawn hollow, over the filled ones.
+
+    Args:
+        chart: What they are of.
+        where: Which ones, as an expression.
+        size: As that of the filled ones.
+    """
+    points: alt.Chart = chart.transform_filter(where).mark_point(
+        filled=False, fill="white", size=size, strokeWidth=1.2, opacity=1, clip=True
+    )
+    return points
+
+
+def mostly_at_chance(rows: pd.DataFrame) -> bool:
+    """Whether any of some rows is drawn hollow."""
+    return bool((2 * rows["at_chance"] > rows["n"]).any())
 
 
 def accuracy_panel(
@@ -88,8 +121,9 @@ def accuracy_panel(
     x, y = axes
     code = channels(selection, data, width)
     line = {name: code[name] for name in ("color", "strokeDash")}
+    there = chart.transform_filter("isValid(datum.accuracy)")
     of = {
-        name: chart.transform_filter(f"datum.series == '{name}'") for name in ("mean", "replicate", "chance")
+        name: there.transform_filter(f"datum.series == '{name}'") for name in ("mean", "replicate", "chance")
     }
     # An interval of two replicates would fill the figure.
     band = of["mean"].transform_filter("isValid(datum.low) && datum.n > 2").mark_area(opacity=0.1, clip=True)
@@ -109,6 +143,7 @@ def accuracy_panel(
         of["mean"]
         .mark_point(filled=True, size=30, opacity=1, clip=True)
         .encode(x=x, y=y, color=code["color"], shape=code["shape"]),
+        hollow(of["mean"], AT_CHANCE, 30).encode(x=x, y=y, color=code["color"], shape=code["shape"]),
         cross.encode(x=x, y=y, color=code["color"]),
     )
 
@@ -138,12 +173,14 @@ def has_bands_of(selection: Selection) -> bool:
     return has_bands(selection.evidence)
 
 
-def reading_of(selection: Selection, data: pd.DataFrame) -> str:
-    """How replicates, means, intervals and flags are drawn, in words."""
+def reading_of(selection: Selection, data: pd.DataFrame, curves: Sequence[Curve]) -> str:
+    """How replicates, means, intervals and flags of some arms are drawn, and which arms ended, in words."""
     text = reading(selection.evidence)
     if (data["series"] == "chance").any():
         text += " Dotted: always answering the largest class."
     means = data[data["series"] == "mean"]
+    if mostly_at_chance(means):
+        text += HOLLOW
     if (means["collapsed"] > 0).any():
         text += " Crosses: in some replicate a layer has no weight left."
     if (means["missing"] > 0).any():
@@ -151,16 +188,12 @@ def reading_of(selection: Selection, data: pd.DataFrame) -> str:
             f" Networks without an accuracy (failed or not computed) are left out: {means['missing'].sum()} "
             f"of {(means['missing'] + means['n']).sum()}; a mean is that of the others."
         )
-    return text
+    return text + ended(selection, curves)
 
 
 def _rows(selection: Selection, curve: Curve) -> Iterator[dict[str, Any]]:
     head = {"panel": curve.panel, "method": curve.method, "style": curve.style}
-    by_level: dict[int, list[Point]] = {}
-    for points in curve.lineages.values():
-        for point in points:
-            by_level.setdefault(point.level, []).append(point)
-    for level, points in sorted(by_level.items()):
+    for level, points in by_level(curve.lineages).items():
         found = [
             {"replicate": point.replicate, "accuracy": accuracy, "density": density, "point": point}
             for point in points
@@ -169,11 +202,12 @@ def _rows(selection: Selection, curve: Curve) -> Iterator[dict[str, Any]]:
         ]
         for row in found:
             yield {**head, "level": level, "series": "replicate", **{k: row[k] for k in row if k != "point"}}
-        if found:
-            yield {**head, "level": level, **_mean(selection, found), "missing": len(points) - len(found)}
+        yield {**head, "level": level, **_mean(selection, found), "missing": len(points) - len(found)}
 
 
 def _mean(selection: Selection, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if not found:
+        return {"series": "mean", "n": 0, "at_chance": 0, "collapsed": 0}
     stat = summarise([row["accuracy"] for row in found])
     points = [row["point"] for row in found]
     return {
@@ -183,7 +217,7 @@ def _mean(selection: Selection, found: Sequence[dict[str, Any]]) -> dict[str, An
         "low": stat.low,
         "high": stat.high,
         "n": stat.n,
-        "at_chance": sum(selection.value(point, "at-chance") == 1.0 for point in points),
+        "at_chance": sum(selection.at_chance(point) for point in points),
         "collapsed": sum(selection.results.collapsed(point) for point in points),
     }
 

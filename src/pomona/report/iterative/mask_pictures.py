@@ -10,22 +10,21 @@ import numpy as np
 from pomona.report.evidence import Evidence
 from pomona.report.figures.figure import Figure
 from pomona.report.iterative.raster import data_uri, kernels, picture, tiled
-from pomona.report.iterative.selection import REWIND, Selection
-from pomona.report.iterative.stored import by_level, convolutions, masks, short
+from pomona.report.iterative.selection import REWIND, UNSTRUCTURED, Selection
+from pomona.report.iterative.stored import convolutions, first_lineage, masks, short
 from pomona.report.numbers import percent
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-UNSTRUCTURED = "l1-unstructured"
 _MOST_LAYERS, _LONGEST, _FLATTEST, _PALE = 4, 430, 40, 232
 
 
 def convolution_masks_figure(evidence: Evidence, selection: Selection) -> Figure | None:
     """Figure 15: masks of the first convolutions of a larger network at its last level."""
     layers = convolutions(selection)[:_MOST_LAYERS]
-    points = by_level(selection, UNSTRUCTURED, REWIND)
+    points = first_lineage(selection, UNSTRUCTURED, REWIND)
     found = {level: masks(selection, point) for level, point in list(points.items())[-1:]}
     if len(layers) < 3 or not any(found.values()):
         return None

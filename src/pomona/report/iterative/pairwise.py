@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pomona.report.iterative.selection import Lineages, Selection
+from pomona.report.iterative.stored import short
 from pomona.stats.intervals import Summary, summarise
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 WHOLE = "whole network"
 COLUMNS = (
     *("group", "pair", "level", "layer", "n", "distance", "low", "high", "chance"),
-    *("corrected", "corrected_low", "corrected_high", "flagged"),
+    *("corrected", "corrected_low", "corrected_high", "n_corrected", "flagged"),
 )
 
 
@@ -80,7 +81,7 @@ def distance_table(selection: Selection, pairs: Sequence[Compared]) -> pd.DataFr
 
     Columns: group, pair, level, layer (``whole network``, or the weight without ``.weight``), n, distance,
     low, high, chance, corrected (mean of distance over chance, where it says something), its interval,
-    flagged (how many replicates are, as ``Distance`` has it).
+    n_corrected (of how many replicates), flagged (how many replicates are, as ``Distance`` has it).
     """
     import pandas as pd
 
@@ -90,7 +91,7 @@ def distance_table(selection: Selection, pairs: Sequence[Compared]) -> pd.DataFr
 
 def layer_title(layer: str) -> str:
     """What figures call a layer."""
-    return layer.removesuffix(".weight") or WHOLE
+    return short(layer) or WHOLE
 
 
 def layer_titles(selection: Selection) -> list[str]:
@@ -102,7 +103,7 @@ def _of_pair(selection: Selection, a: Point, b: Point) -> Iterator[Distance]:
     probe = selection.compared(a, b)
     if probe is None:
         return
-    flagged = any(_flagged(selection, point) for point in (a, b))
+    flagged = any(_ill_scored(selection, point) for point in (a, b))
     found = selection.results.measured(probe)
     for layer in ("", *selection.layers()):
         distance = found.get(("jaccard-distance", layer, -1))
@@ -112,11 +113,10 @@ def _of_pair(selection: Selection, a: Point, b: Point) -> Iterator[Distance]:
             yield Distance(a.replicate, a.level, layer, distance, chance, settled, flagged)
 
 
-def _flagged(selection: Selection, point: Point) -> bool:
+def _ill_scored(selection: Selection, point: Point) -> bool:
     # A mask is made from the weights of the level before.
     scored = point.previous
-    at_chance = scored is not None and selection.value(scored, "at-chance") == 1.0
-    return at_chance or selection.results.collapsed(point)
+    return (scored is not None and selection.at_chance(scored)) or selection.results.collapsed(point)
 
 
 def _rows(selection: Selection, compared: Compared) -> Iterator[dict[str, Any]]:
@@ -141,5 +141,6 @@ def _rows(selection: Selection, compared: Compared) -> Iterator[dict[str, Any]]:
             "corrected": over.mean if over else None,
             "corrected_low": over.low if over else None,
             "corrected_high": over.high if over else None,
+            "n_corrected": len(ratios),
             "flagged": sum(one.flagged for one in found),
         }

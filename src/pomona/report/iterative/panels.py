@@ -81,7 +81,7 @@ def distance_panel(
     for column, value in where.items():
         own = own[own[column] == value]
         chart = chart.transform_filter(alt.FieldEqualPredicate(field=column, equal=value))
-    field, low, high = _fields(corrected)
+    field, low, high, count = _fields(corrected)
     top = max(1.05, 1.03 * float(data["corrected"].max())) if corrected else 1.0
     scale = alt.Scale(domain=[0, top], nice=False)
     axis = alt.Axis(tickCount=5)
@@ -89,7 +89,9 @@ def distance_panel(
         f"{field}:Q", title="distance / chance" if corrected else "mask distance", scale=scale, axis=axis
     )
     # An interval of two replicates would fill the panel.
-    band = chart.transform_filter(f"isValid(datum.{low}) && datum.n > 2").mark_area(opacity=0.12, clip=True)
+    band = chart.transform_filter(f"isValid(datum.{low}) && datum.{count} > 2").mark_area(
+        opacity=0.12, clip=True
+    )
     valid = chart.transform_filter(f"isValid(datum.{field})")
     points = valid.mark_point(filled=True, size=20, opacity=1)
     hollow = valid.transform_filter("datum.flagged > 0").mark_point(
@@ -115,5 +117,8 @@ def distance_panel(
     return drawn.properties(title=alt.Title(title, fontSize=13, frame="group")) if title else drawn
 
 
-def _fields(corrected: bool) -> tuple[str, str, str]:
-    return ("corrected", "corrected_low", "corrected_high") if corrected else ("distance", "low", "high")
+def _fields(corrected: bool) -> tuple[str, str, str, str]:
+    """Columns of what is drawn: the mean, its interval, and of how many replicates."""
+    if corrected:
+        return "corrected", "corrected_low", "corrected_high", "n_corrected"
+    return "distance", "low", "high", "n"

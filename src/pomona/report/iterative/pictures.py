@@ -14,10 +14,10 @@ from pomona.report.evidence import Evidence
 from pomona.report.figures.figure import Figure
 from pomona.report.iterative import evolution, mask_pictures
 from pomona.report.iterative.raster import colour_bar, colours, data_uri, kernels, picture, tiled
-from pomona.report.iterative.selection import REWIND, Selection
+from pomona.report.iterative.selection import REWIND, UNSTRUCTURED, Selection
 from pomona.report.iterative.stored import (
     Masked,
-    by_level,
+    first_lineage,
     masked,
     second_convolution,
     short,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-UNSTRUCTURED = "l1-unstructured"
 # What Figure 5 shows side by side: method and treatment.
 _ARMS = (
     (UNSTRUCTURED, REWIND),
@@ -101,7 +100,7 @@ def _panels(selection: Selection, arms: Sequence[_Arm]) -> list[list[_Panel]]:
     layer = second_convolution(selection)
     if not layer:
         return []
-    points = [(name, arm, by_level(selection, **arm)) for name, arm in arms]
+    points = [(name, arm, first_lineage(selection, **arm)) for name, arm in arms]
 
     def row(level: int) -> list[_Panel]:
         found = [

@@ -11,11 +11,19 @@ from __future__ import annotations
 import csv
 from decimal import Decimal
 from importlib.resources import files
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from pomona.report.iterative.selection import UNSTRUCTURED
+
+if TYPE_CHECKING:
+    from pomona.report.iterative.selection import Selection
+    from pomona.studies.points import Point
 
 # Columns of Table 2 that are ensembles: of all eight methods, and of the three under ``TRIO``.
 ENSEMBLES = ("all", "trio")
-TRIO = ("hybrid", "fc-only", "l1-unstructured")
+TRIO = ("hybrid", "fc-only", UNSTRUCTURED)
+# What Table 2 is of, and how long each of its levels was trained.
+NETWORK, DATA, DURATION = "lenet", "mnist", "30ep"
 
 
 class Parameters(NamedTuple):
@@ -55,6 +63,30 @@ def table_2() -> list[Accuracy]:
     """Accuracies by level, in each level in the order of the paper's columns."""
     # Divided as it is written: 45.8 / 100 in binary is not the number 0.458.
     return [Accuracy(int(row), column, float(Decimal(value) / 100)) for row, column, value in _printed("2")]
+
+
+def comparable(selection: Selection) -> bool:
+    """Whether Table 2 is of the network and the data of a study, so that it may stand beside its numbers."""
+    points = _reference(selection)
+    of_data = all(p.data is not None and (p.data.name, p.data.corrupt) == (DATA, None) for p in points)
+    return bool(points) and of_data and all(p.network.choice.name == NETWORK for p in points)
+
+
+def trained_as_long(selection: Selection) -> bool:
+    """Whether every level was trained for as long as those of Table 2."""
+    runs = [point.run for point in _reference(selection)]
+    return all(run is not None and run.how["train"]["duration"] == DURATION for run in runs)
+
+
+def augmented(selection: Selection) -> bool:
+    """Whether images are shifted or mirrored in training, as by the paper's code and not by its text."""
+    return any(p.data is not None and p.data.augment is not None for p in _reference(selection))
+
+
+def _reference(selection: Selection) -> list[Point]:
+    """The networks whose numbers stand beside the printed ones."""
+    lineages = [line for method in selection.methods for line in selection.lineages(method).values()]
+    return [point for line in lineages for point in line]
 
 
 def _printed(table: str) -> list[tuple[str, str, str]]:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from pomona.report.evidence import Evidence
 
 METHOD, TREATMENT, REWIND = "method", "treatment", "rewind"
+# The method that others are held against.
+UNSTRUCTURED = "l1-unstructured"
 # A method has the same colour in every figure and preset: its place in the palette of all figures.
 _COLOURS = {
-    "l1-unstructured": 0,
+    UNSTRUCTURED: 0,
     "l1-structured": 1,
     "l2-structured": 4,
     "neg-inf-structured": 3,
@@ -91,6 +93,10 @@ class Selection:
         """What a probe found, of a pair for example; empty layer for the whole network."""
         return self.results.measured(probe).get((quantity, layer, -1))
 
+    def at_chance(self, point: Point) -> bool:
+        """Whether a network is no better than always answering the largest class."""
+        return self.value(point, "at-chance") == 1.0
+
     def compared(self, a: Point, b: Point) -> Probe | None:
         """What compares the masks of two points of equal level and replicate; None where nothing does."""
         pairs = self._pairs
@@ -141,6 +147,15 @@ class Selection:
             arm = found.setdefault(self._place(dict(point.arm)), {})
             arm.setdefault(point.replicate, []).append(point)
         return {place: dict(sorted(arm.items())) for place, arm in found.items()}
+
+
+def by_level(lineages: Lineages) -> dict[int, list[Point]]:
+    """The points of an arm or an ensemble at each level, of every replicate that has it."""
+    found: dict[int, list[Point]] = {}
+    for points in lineages.values():
+        for point in points:
+            found.setdefault(point.level, []).append(point)
+    return dict(sorted(found.items()))
 
 
 def _name(point: Point) -> _Name:

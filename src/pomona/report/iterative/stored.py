@@ -61,7 +61,7 @@ def masks(selection: Selection, point: Point) -> dict[str, NDArray[np.bool_]]:
         return {}
 
 
-def by_level(selection: Selection, method: str, treatment: str, **others: str) -> dict[int, Point]:
+def first_lineage(selection: Selection, method: str, treatment: str, **others: str) -> dict[int, Point]:
     """The points of replicate 0 of an arm by level; empty where there is no such arm."""
     lineages = selection.lineages(method, treatment, **others)
     return {point.level: point for point in lineages.get(0, [])}

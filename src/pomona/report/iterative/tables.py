@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.report.evidence import Evidence
 from pomona.report.figures.figure import Figure
-from pomona.report.iterative.ensembles import by_level, ensembles, printed_column
-from pomona.report.iterative.printed import ENSEMBLES, table_1, table_2
-from pomona.report.iterative.selection import Selection
+from pomona.report.iterative.ensembles import ensembles, printed_column
+from pomona.report.iterative.printed import (
+    ENSEMBLES,
+    augmented,
+    comparable,
+    table_1,
+    table_2,
+    trained_as_long,
+)
+from pomona.report.iterative.selection import Selection, by_level
 from pomona.stats.intervals import summarise
 from pomona.studies.points import Point
 
@@ -77,7 +84,7 @@ def accuracies_figure(evidence: Evidence, selection: Selection) -> Figure | None
     if data["paper"].notna().any():
         panels.append(_paper(data))
     chart = alt.hconcat(*panels, title=title, spacing=16).resolve_scale(color="independent")
-    return Figure("paper-table-2", title, _caption(evidence, data), data, chart)
+    return Figure("paper-table-2", title, _caption(selection, data), data, chart)
 
 
 def _fractions() -> Iterator[dict[str, Any]]:
@@ -118,24 +125,26 @@ def _weights(selection: Selection, points: list[Point]) -> int:
 
 def _accuracies(selection: Selection) -> Iterator[dict[str, Any]]:
     """A row for each cell of Table 2 that this study has, in the order of the paper's columns."""
-    printed = {(one.column, one.level): one.accuracy for one in table_2()}
+    table = table_2()
+    printed = {(one.column, one.level): one.accuracy for one in table} if comparable(selection) else {}
     joined = {column: own for own in ensembles(selection).values() if (column := printed_column(own))}
     arms = {**{method: selection.lineages(method) for method in selection.methods}, **joined}
-    known = list(dict.fromkeys(column for column, _ in printed))
+    known = list(dict.fromkeys(one.column for one in table))
     methods = [name for name in known if name not in ENSEMBLES] + list(selection.methods)
     for column in dict.fromkeys([*methods, *ENSEMBLES]):
         for level, points in by_level(arms.get(column, {})).items():
             values = [v for point in points if (v := selection.value(point, "accuracy")) is not None]
             if values:
                 found = summarise(values)
-                guesses = sum(selection.value(point, "at-chance") == 1.0 for point in points)
+                guesses = sum(selection.at_chance(point) for point in points)
                 numbers = {"ours": found.mean, "sd": found.sd, "n": found.n, "at_chance": guesses}
                 yield {"level": level, "column": column, **numbers, "paper": printed.get((column, level))}
 
 
-def _caption(evidence: Evidence, data: pd.DataFrame) -> str:
-    sd = ", beneath it their SD" if evidence.replicates > 1 else ""
-    text = f"Left: mean over {evidence.replicates} replicates{sd}." if sd else "Left: the one replicate."
+def _caption(selection: Selection, data: pd.DataFrame) -> str:
+    replicates = selection.evidence.replicates
+    several = f"Left: mean over {replicates} replicates, beneath it their SD."
+    text = several if replicates > 1 else "Left: the one replicate."
     if (data["at_chance"] > 0).any():
         text += " Grey: at chance in all replicates; outlined: in some."
     both = data[data["paper"].notna()]
@@ -153,8 +162,7 @@ def _caption(evidence: Evidence, data: pd.DataFrame) -> str:
         f" At level {first['level'].iloc[0]} ours differ from the paper's by {apart.min():+.1f} to "
         f"{apart.max():+.1f} points, on average by {apart.mean():+.1f}."
     )
-    plain = all(p.data is None or p.data.augment is None for p in evidence.population.points)
-    if apart.min() > 0 and plain:
+    if apart.min() > 0 and trained_as_long(selection) and not augmented(selection):
         text += (
             " The code of the paper shifts and mirrors its images in training, its text says that nothing of "
             "the kind is done, and here it is not: that all of ours are higher fits the code."

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pomona.report.evidence import Evidence
 from pomona.report.figures.figure import Figure
 from pomona.report.iterative.pairwise import Compared, distances_of, layer_title, layer_titles
-from pomona.report.iterative.selection import Selection
+from pomona.report.iterative.selection import UNSTRUCTURED, Selection
 from pomona.stats.intervals import summarise
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-_METHOD = "l1-unstructured"
 _LEVELS = (5, 10, 15)
 _ORDER, _INIT = "another order of the data", "another initialization"
 _COLUMNS = ("row", "kind", "level", "layer", "series", "replicate", "overlap", "low", "high", "n", "flagged")
@@ -38,7 +37,7 @@ def ticket_figure(evidence: Evidence, selection: Selection) -> Figure | None:
         for level in levels
         for layer in layers
     ]
-    title = f"One ticket? Overlap with the masks of {_METHOD} beyond chance"
+    title = f"One ticket? Overlap with the masks of {UNSTRUCTURED} beyond chance"
     drawn = alt.concat(*grid, columns=len(layers), title=title, spacing=8)
     return Figure("paper-one-ticket", title, _caption(data), data, drawn)
 
@@ -67,14 +66,14 @@ def overlaps(selection: Selection) -> pd.DataFrame:
 
 
 def _compared(selection: Selection) -> Iterator[tuple[str, Compared]]:
-    own = selection.lineages(_METHOD)
+    own = selection.lineages(UNSTRUCTURED)
     for kind, row in (("order", _ORDER), ("init", _INIT)):
-        yield kind, Compared(row, own, selection.lineages(_METHOD, **{kind: "1"}))
+        yield kind, Compared(row, own, selection.lineages(UNSTRUCTURED, **{kind: "1"}))
     for method in selection.methods:
-        if method != _METHOD:
+        if method != UNSTRUCTURED:
             yield "method", Compared(method, own, selection.lineages(method))
     for method in selection.methods:
-        if method != _METHOD:
+        if method != UNSTRUCTURED:
             again = selection.lineages(method, order="1")
             yield (
                 "own order",
@@ -149,14 +148,15 @@ def _caption(data: pd.DataFrame) -> str:
     text = (
         "1 less distance over chance, under rewinding at equal level: 1 for the same mask, 0 (dashed) for "
         "masks no more alike than independent ones of their counts and granularities. Each row differs "
-        f"from {_METHOD} in one thing. A layer is left out where a mask keeps all or nothing of it."
+        f"from {UNSTRUCTURED} in one thing. A layer is left out where a mask keeps all or nothing of it."
     )
     if (data["series"] == "replicate").any():
         text += " Large points are means, ticks replicates."
     if (data["row"] == _ORDER).any():
+        band = "; the band is its 95 % t interval" if (data["n"] > 2).any() else ""
         text += (
-            f" Orange: the noise floor, what {_METHOD} shares with itself in another order of the data, when "
-            f"nothing but luck differs{'; the band is its 95 % t interval' if (data['n'] > 2).any() else ''}."
+            f" Orange: the noise floor, what {UNSTRUCTURED} shares with itself in another order of the data, "
+            f"when nothing but luck differs{band}."
         )
     if (data["kind"] == "own order").any():
         text += " The last row compares another method with itself in another order: its own noise floor."
