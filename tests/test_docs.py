@@ -94,7 +94,7 @@ factors:
 steps:
   dense: {init: fc, on: d, train: full}
   ticket: {from: dense, repeat: 14, prune: {method: $method, amount: 20%}, treat: $treatment, on: d, train: full}
-measure: [accuracy, class-accuracy]
+measure: [accuracy, class-accuracy, moving-stability]
 """
 MASKS = """
   - claim: Masks differ.
@@ -152,7 +152,7 @@ def test_the_estimands_of_the_page_are_read() -> None:
     lenet = (
         FRAME.replace("LR", "0.1").replace("init: fc", "init: lenet").replace("name: digits", "name: mnist")
     )
-    lenet = lenet.replace("[accuracy, class-accuracy]", "[mask-distance]\nvary: {order: 2}")
+    lenet = lenet.replace("[accuracy, class-accuracy, moving-stability]", "[mask-distance]\nvary: {order: 2}")
     assert parse_study(f"{lenet}hypotheses:{MASKS.format(of=of)}").spec.hypotheses
 
 

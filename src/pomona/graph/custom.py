@@ -26,7 +26,7 @@ Dependency = str | Path | Function | ModuleType
 TAKEN = frozenset(
     [
         *("init", "train", "prune", "treat", "transfer", "join", "import", "snapshot", "control"),
-        *("calibrate", "evaluate"),
+        *("predict", "ensemble", "calibrate", "evaluate", "agreement"),
     ]
 )
 
