@@ -605,9 +605,7 @@ def test_nothing_is_drawn_before_anything_is_computed(folder: Path) -> None:
     assert layer_titles(selection) == ["whole network"]
 
 
-def test_drawings_are_svg_with_their_words_and_csv_with_their_data(selection: Selection) -> None:
+def test_csv_is_the_data_that_is_drawn(selection: Selection) -> None:
     for draw in (*curves.FIGURES, *distances.FIGURES):
         figure = drawn(draw, selection)
-        assert f"<title>{figure.title}</title>" in figure.svg
-        assert "undefined" not in figure.svg
         assert len(pd.read_csv(io.StringIO(figure.csv))) == len(figure.data) > 0

@@ -102,7 +102,9 @@ def test_the_page_has_them_under_a_heading_with_their_source(results: Results) -
 
 def test_each_is_written_as_svg_png_and_csv(results: Results, tmp_path: Path) -> None:
     write_report(results, tmp_path)
-    names = [figure.name for figure in paper_figures(Evidence(results))]
-    for name in names:
+    for figure in paper_figures(Evidence(results)):
         for suffix in ("svg", "png", "csv"):
-            assert (tmp_path / "figures" / f"{name}.{suffix}").stat().st_size > 0
+            assert (tmp_path / "figures" / f"{figure.name}.{suffix}").stat().st_size > 0
+        drawn = (tmp_path / "figures" / f"{figure.name}.svg").read_text()
+        assert f"<title>{figure.title}</title>" in drawn
+        assert "undefined" not in drawn

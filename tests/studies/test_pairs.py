@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def asked(contrast: str, of: str, test: str = "{paired-t: two-sided}", *changes:
     return study_of(text, [*CHANGES, *changes])
 
 
+def only(study: Study) -> Study:
+    """The study with no comparison that its first hypothesis does not read: thousands are slow to fill in."""
+    of = first(study).of
+    assert of is not None
+    kept = tuple(
+        one for one in study.spec.measure if str(one).partition(" ")[0] in ("accuracy", "density", of.measure)
+    )
+    return replace(study, spec=study.spec.model_copy(update={"measure": kept}))
+
+
 def first(study: Study) -> Hypothesis:
     return study.spec.hypotheses[0]
 
@@ -78,9 +89,10 @@ def filled(
     study: Study,
     wanted: Callable[[Pair], bool] = lambda pair: True,
     chance: Callable[[Point], bool] = lambda point: False,
+    every: bool = False,
 ) -> Results:
     """A store in which every comparison has a number of its own."""
-    results = fill(store, study, lambda point: 0.8, chance=chance)
+    results = fill(store, study if every else only(study), lambda point: 0.8, chance=chance)
     for measure, quantities in QUANTITIES.items():
         for pair in filter(wanted, pairs_of(results.population, measure)):
             key = pair.probe.key
@@ -146,8 +158,8 @@ def test_measures_of_two_arms_are_not_mixed_up(tmp_path: Path) -> None:
     values = {}
     for of in (MASKS, AGREEMENT, LOSSES.replace("value: 3", "value: 2")):
         study = asked(contrast, of)
-        values[of] = observe(filled(store, study), first(study)).rows[0].a
-    results = filled(store, study)
+        values[of] = observe(filled(store, study, every=True), first(study)).rows[0].a
+    results = filled(store, study, every=True)
     arms = ("zebra", "0"), ("quokka", "0")
     distance, chance = (number(results, q, 0, 2, *arms) for q in QUANTITIES["mask-distance"])
     assert list(values.values()) == pytest.approx(
