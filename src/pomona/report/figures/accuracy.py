@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pomona.report.arms import Arm
 from pomona.report.evidence import Evidence
-from pomona.report.figures.axes import log_density, panels, shares
+from pomona.report.figures.axes import accuracy_limits, log_density, panels, shares
 from pomona.report.figures.curves import curve_data, curves, reading
 from pomona.report.figures.dense import dense_figure
 from pomona.report.figures.figure import Figure
@@ -32,7 +32,7 @@ def accuracy_figure(evidence: Evidence) -> Figure | None:
     import altair as alt
 
     data = _with_chance(evidence, data)
-    whole = _padded(data["accuracy"].min(), data["accuracy"].max())
+    whole = accuracy_limits(data["accuracy"])
     zoom = zoom_from(data["accuracy"].min(), data.loc[data["series"] == "mean", "accuracy"].max())
     ranges = {"": whole} if zoom is None else {"whole range": whole, f"above {zoom:.0%}": (zoom, whole[1])}
     groups = panels(evidence.arms)
@@ -105,8 +105,3 @@ def _with_chance(evidence: Evidence, data: pd.DataFrame) -> pd.DataFrame:
         return data
     rows = pd.DataFrame([{"arm": "", "series": "chance", "accuracy": value} for value in levels])
     return pd.concat([data, rows], ignore_index=True).astype({"level": "Int64"})
-
-
-def _padded(low: float, high: float) -> tuple[float, float]:
-    room = max(0.04 * (high - low), 0.005)
-    return max(0.0, low - room), min(1.0, high + room)

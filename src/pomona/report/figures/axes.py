@@ -11,6 +11,7 @@ from pomona.report.arms import Arm
 
 if TYPE_CHECKING:
     import altair as alt
+    import pandas as pd
 
 _PIXELS_A_CHARACTER = 7
 
@@ -60,6 +61,13 @@ def shares(field: str, title: str, domain: Sequence[float]) -> alt.Y:
         axis=alt.Axis(format="~%", tickCount=7),
         scale=alt.Scale(domain=list(domain), nice=False, zero=False),
     )
+
+
+def accuracy_limits(accuracies: pd.Series[float]) -> tuple[float, float]:
+    """From the lowest to the highest, with some room."""
+    low, high = float(accuracies.min()), float(accuracies.max())
+    room = max(0.04 * (high - low), 0.005)
+    return max(0.0, low - room), min(1.0, high + room)
 
 
 def legend(names: Sequence[str], width: int) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pomona.report.evidence import Evidence
-from pomona.report.figures.axes import log_density, shares
+from pomona.report.figures.axes import accuracy_limits, log_density, shares
 from pomona.report.figures.figure import Figure
-from pomona.report.iterative.lines import accuracy_limits, channels, hollow
+from pomona.report.iterative.lines import channels, hollow
 from pomona.report.iterative.selection import Selection
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pomona.report.arms import PALETTE
 from pomona.report.evidence import Evidence
 from pomona.report.figures.accuracy import zoom_from
-from pomona.report.figures.axes import legend, shares, ticks
+from pomona.report.figures.axes import accuracy_limits, legend, shares, ticks
 from pomona.report.figures.curves import has_bands
 from pomona.report.figures.figure import Figure
-from pomona.report.iterative.lines import AT_CHANCE, HOLLOW, accuracy_limits, hollow, mostly_at_chance
+from pomona.report.iterative.lines import AT_CHANCE, HOLLOW, hollow, mostly_at_chance
 from pomona.report.iterative.printed import ENSEMBLES, TRIO, table_2
 from pomona.report.iterative.selection import METHOD, REWIND, TREATMENT, Lineages, Selection, by_level
 from pomona.stats.intervals import summarise

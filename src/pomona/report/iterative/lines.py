@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pomona.report.figures.axes import legend, log_density, shares
+from pomona.report.figures.axes import accuracy_limits, legend, log_density, shares
 from pomona.report.figures.curves import has_bands, reading
 from pomona.report.iterative.ended import ended
 from pomona.report.iterative.selection import Lineages, Selection, by_level
@@ -76,13 +76,6 @@ def accuracy_axes(data: pd.DataFrame, limits: tuple[float, float] | None = None)
     return log_density("density", X_TITLE, float(data["density"].min())), shares(
         "accuracy", "test accuracy", between
     )
-
-
-def accuracy_limits(accuracies: pd.Series[float]) -> tuple[float, float]:
-    """From the lowest to the highest, with some room."""
-    low, high = float(accuracies.min()), float(accuracies.max())
-    room = max(0.04 * (high - low), 0.005)
-    return max(0.0, low - room), min(1.0, high + room)
 
 
 def hollow(chart: alt.Chart, where: str, size: int) -> alt.Chart:
